@@ -78,8 +78,9 @@ pub enum Ending {
         /// Whether Docker says that the kernel killed it for its use of memory.
         out_of_memory: bool,
     },
-    /// The container was running when it was asked to stop, and then ended. This is not [`Self::Exited`], since the
-    /// clocks of Docker and of the database may not agree on what came first.
+    /// The container was running when it was asked to stop, and then ended; or it had ended, and its outputs were being
+    /// copied. This is not [`Self::Exited`], since the clocks of Docker and of the database may not agree on what came
+    /// first.
     Stopped {
         /// The exit code; 128 + n after signal n.
         code: i32,

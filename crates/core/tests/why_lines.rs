@@ -8,10 +8,11 @@ use trainyard_core::cause::Again;
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::expression::{Condition, Template};
 use trainyard_core::id::RunId;
+use trainyard_core::name::OutputName;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::overlap::Overlap;
 use trainyard_core::run::{CancelledBy, Run};
-use trainyard_core::stage::Stage;
+use trainyard_core::stage::{DeclaredOutput, Keep, RelativePath, Stage};
 use trainyard_core::why::{Holder, Paused, PoolUse, Queue, why, why_not_started};
 
 use crate::generate::draft::{after, dag_of, index, named, noon, run_of};
@@ -330,6 +331,33 @@ fn what_is_under_way_says_since_when() {
         "train",
         "has been stopping since 12:02:00 UTC: cancelled by alice; if Docker never reports \
          its end, `trainyard run abandon` counts it as lost",
+    );
+}
+
+#[test]
+fn an_attempt_that_stops_may_still_be_copying_outputs_until_that_is_forced() {
+    let mut stage = named("train");
+    let output = DeclaredOutput {
+        path: RelativePath::new("log").unwrap(),
+        keep: Keep::Always,
+    };
+    stage.program_mut().outputs = BTreeMap::from([(OutputName::new("log").unwrap(), output)]);
+    let mut scene = scene(vec![stage]).start();
+    scene.run("train").wait(120);
+    let by = CancelledBy::Actor("alice".to_owned());
+    scene.record(Event::CancelRequested { by: by.clone() });
+    scene.wait(60);
+    scene.says(
+        "train",
+        "has been stopping since 12:02:00 UTC: cancelled by alice; its outputs with `keep: always` may still be \
+         copied, which a second `trainyard run cancel` ends; if Docker never reports its end, `trainyard run abandon` \
+         counts it as lost",
+    );
+    scene.record(Event::CancelRequested { by });
+    scene.says(
+        "train",
+        "has been stopping since 12:02:00 UTC: cancelled by alice; if Docker never reports its end, `trainyard run \
+         abandon` counts it as lost",
     );
 }
 

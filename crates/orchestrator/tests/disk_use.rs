@@ -94,6 +94,11 @@ impl Ledger for Keeps {
 
 /// How a stage of this script ends, and the ledger of it.
 async fn run(stage: &str, layers: Layers, ledger: &Keeps) -> Ending {
+    run_under(stage, layers, ledger, &StopSignal::new()).await
+}
+
+/// As [`run`], under this signal.
+async fn run_under(stage: &str, layers: Layers, ledger: &Keeps, signal: &StopSignal) -> Ending {
     let assignment = assignment(&format!(
         "stages: {{s: {{image: i, checkout: false, {stage}}}}}"
     ));
@@ -104,14 +109,7 @@ async fn run(stage: &str, layers: Layers, ledger: &Keeps) -> Ending {
     let materials = assignment
         .render()
         .map(|rendered| (rendered, Materials::default()));
-    supervise(
-        &surroundings,
-        &assignment,
-        materials,
-        ledger,
-        &StopSignal::new(),
-    )
-    .await;
+    supervise(&surroundings, &assignment, materials, ledger, signal).await;
     ledger.ended.lock().await.take().unwrap().ending
 }
 
@@ -278,4 +276,76 @@ async fn of_a_failed_stage_only_outputs_with_keep_always_are_kept() {
         matches!(ending, Ending::Exited { code: 1, .. }),
         "{ending:?}"
     );
+}
+
+/// Four outputs that take ten minutes each to copy.
+const SLOW: &str = "outputs: {a: a, b: b, c: c, d: d}, \
+     run: \"fake\\noutput=a:1\\noutput=b:1\\noutput=c:1\\noutput=d:1\\ncopies=10m\"";
+
+#[tokio::test(start_paused = true)]
+async fn class_12_copying_all_outputs_has_one_deadline_and_those_that_were_copied_are_kept() {
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let begun = Instant::now();
+    let ending = run(&format!("timeout: 25m, {SLOW}"), Layers::new(0), &ledger).await;
+    assert!(matches!(ending, Ending::Rejected(_)), "{ending:?}");
+    insta::assert_snapshot!(storage(&ending), @"");
+    assert_eq!(begun.elapsed().as_secs() / 60, 25);
+    assert_eq!(*ledger.recorded_outputs.lock().await, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_12_a_stop_ends_the_copying_of_a_program_that_succeeded() {
+    let (ledger, signal) = (Keeps::of_a_run(GIB, 0), StopSignal::new());
+    let begun = Instant::now();
+    let stopped = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let why = Reason::new(ReasonCode::CancelRequested, "cancelled by ada");
+        signal.stop(why);
+    };
+    let supervised = run_under(SLOW, Layers::new(0), &ledger, &signal);
+    let (ending, ()) = tokio::join!(supervised, stopped);
+    assert_eq!(ending, Ending::Stopped { code: 0 });
+    assert_eq!(begun.elapsed().as_secs(), 60);
+    assert_eq!(*ledger.recorded_outputs.lock().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn class_12_outputs_of_a_stopped_program_are_copied_until_that_is_forced() {
+    let stage = "outputs: {log: {path: log, keep: always}}, \
+                 run: \"fake\\noutput=log:1\\ncopies=10m\\nhang\"";
+    for forced in [false, true] {
+        let (ledger, signal) = (Keeps::of_a_run(GIB, 0), StopSignal::new());
+        let begun = Instant::now();
+        let stopped = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let why = Reason::new(ReasonCode::CancelRequested, "cancelled by ada");
+            signal.stop(why);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            if forced {
+                signal.force();
+            }
+        };
+        let supervised = run_under(stage, Layers::new(0), &ledger, &signal);
+        let (ending, ()) = tokio::join!(supervised, stopped);
+        assert!(matches!(ending, Ending::Stopped { .. }), "{ending:?}");
+        let kept = ledger.recorded_outputs.lock().await.len();
+        let minutes = begun.elapsed().as_secs() / 60;
+        assert_eq!((minutes, kept), if forced { (2, 0) } else { (11, 1) });
+    }
+}
+
+#[tokio::test]
+async fn class_12_the_bytes_that_are_read_of_outputs_that_cannot_be_kept_are_bounded() {
+    // Of each folder nearly 1 MiB is read before it turns out to be too large: a file takes 1 KiB.
+    let outputs = ["a", "b", "c", "d"];
+    let declared = outputs.map(|name| format!("{name}: {name}"));
+    let files = |name| (0..1100).map(move |number| format!("\\noutput={name}/{number}:x"));
+    let script: String = outputs.into_iter().flat_map(files).collect();
+    let stage = format!(
+        "outputs: {{{}, small: small}}, run: \"fake\\noutput=small:1{script}\"",
+        declared.join(", "),
+    );
+    let ledger = Keeps::of_a_run(GIB, 0);
+    let ending = run(&stage, Layers::new(0), &ledger).await;
+    insta::assert_snapshot!(storage(&ending), @"");
 }

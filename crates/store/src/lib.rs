@@ -31,7 +31,7 @@ pub use access::seal::SecretKey;
 pub use access::secrets::{SECRET_AT_MOST, SecretInfo, StoredSecret, StoredSecrets};
 pub use access::tokens::{Scope, TokenInfo};
 pub use attempts::abandon::{Abandoned, GivingUp, SeenGone};
-pub use attempts::adopt::LeftBehind;
+pub use attempts::adopt::{LeftBehind, StopRequest};
 pub use attempts::assemble::Claim;
 pub use attempts::claim::{ClaimCapacity, ClaimRequest};
 pub use attempts::finish::{Finished, FinishedAttempt};

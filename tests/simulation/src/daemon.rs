@@ -275,13 +275,16 @@ impl Daemon {
             .call(move |store| store.stop_requests(daemon))
             .await?;
         let board = held(&self.board);
-        for (attempt, why) in requests {
+        for (attempt, why, is_forced) in requests {
             self.world.note(|| {
                 let attempt = crate::engine::short(attempt);
                 format!("{} is asked to stop {attempt}", self.process.name)
             });
             if let Some(entry) = board.get(&attempt) {
                 entry.signal.stop(why);
+                if is_forced {
+                    entry.signal.force();
+                }
             }
         }
         Ok(())

@@ -108,9 +108,19 @@ impl fmt::Display for Wait {
             Self::Running { attempt, since } => {
                 write!(f, "running since {since}, attempt {attempt}")
             }
-            Self::Stopping { since, why } => {
+            Self::Stopping {
+                since,
+                why,
+                keeps_outputs,
+            } => {
                 write!(f, "has been stopping since {since}: {why}")?;
                 if since.at + TOLD_WITHIN <= since.now {
+                    if *keeps_outputs {
+                        f.write_str(
+                            "; its outputs with `keep: always` may still be copied, which a second \
+                             `trainyard run cancel` ends",
+                        )?;
+                    }
                     f.write_str(
                         "; if Docker never reports its end, `trainyard run abandon` counts it as lost",
                     )?;

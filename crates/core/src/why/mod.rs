@@ -17,7 +17,7 @@ use crate::name::{PoolName, StageName};
 use crate::outcome::{Outcome, Reason};
 use crate::overlap::Overlap;
 use crate::run::{AttemptRef, AttemptState, Run, RunPhase, StageRun, StageState};
-use crate::stage::StageIndex;
+use crate::stage::{Keep, StageIndex};
 
 /// The repo of the run that is asked about: a [`Queue`] knows no other.
 const THE_REPO: RepoId = RepoId(Uuid::nil());
@@ -133,7 +133,12 @@ pub enum Wait {
     /// It runs.
     Running { attempt: u32, since: Moment },
     /// It was asked to stop.
-    Stopping { since: Moment, why: Reason },
+    Stopping {
+        since: Moment,
+        why: Reason,
+        /// Whether it has outputs that are copied before it ends.
+        keeps_outputs: bool,
+    },
     /// It is being prepared, runs or is being stopped, but the daemon that held it is gone, and no
     /// other daemon has adopted it.
     Unattended { since: Moment, held: Box<Self> },
@@ -305,6 +310,13 @@ fn active(dag: &Dag, run: &Run, stage: StageIndex, queue: &Queue) -> Wait {
             Wait::Stopping {
                 since: moment(*asked),
                 why: why.clone(),
+                keeps_outputs: !run.cancel.as_ref().is_some_and(|cancel| cancel.force)
+                    && dag
+                        .stage(stage)
+                        .program()
+                        .outputs
+                        .values()
+                        .any(|output| output.keep == Keep::Always),
             }
         }
         (AttemptState::Claimed { since }, None) => Wait::Preparing {

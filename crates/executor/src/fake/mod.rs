@@ -321,6 +321,9 @@ impl Attempts for Fake {
             }
             Arc::clone(&container.program)
         };
+        if !program.copy_time.is_zero() {
+            tokio::time::sleep(program.copy_time).await;
+        }
         collect::collect(&program, output, &**to, limit)
     }
 

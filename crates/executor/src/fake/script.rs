@@ -14,6 +14,7 @@
 //! | `sleep=100ms`        | takes that long (`ms`, `s`, `m`) before the next directive               |
 //! | `output=PATH:TEXT`   | writes a file below the outputs folder                                   |
 //! | `metrics={…}`        | writes `metrics.json` there                                              |
+//! | `copies=10m`         | each copy of its outputs takes that long                                 |
 //! | `exit=3`, `exit=1,0` | ends with that code; with a list, attempt *n* takes the *n*-th, then the last |
 //! | `oom`                | is killed by the kernel for its use of memory                            |
 //! | `hang`               | never ends by itself                                                     |
@@ -97,6 +98,8 @@ pub(super) struct Program {
     pub(super) stubborn: bool,
     pub(super) written: Option<u64>,
     pub(super) outputs: BTreeMap<String, Vec<u8>>,
+    /// How long the copy of an output takes.
+    pub(super) copy_time: Duration,
     pub(super) image_missing: bool,
     pub(super) start_error: Option<String>,
     pub(super) trouble: Vec<(Call, u32)>,
@@ -114,6 +117,7 @@ impl Default for Program {
             stubborn: false,
             written: None,
             outputs: BTreeMap::new(),
+            copy_time: Duration::ZERO,
             image_missing: false,
             start_error: None,
             trouble: Vec::new(),
@@ -168,6 +172,7 @@ impl Program {
                 let text = needed()?.as_bytes().to_vec();
                 self.outputs.insert("metrics.json".to_owned(), text);
             }
+            "copies" => self.copy_time = duration(needed()?)?,
             "exit" => self.end = exit(needed()?, spec.number)?,
             "oom" => {
                 self.end = End::Exit {

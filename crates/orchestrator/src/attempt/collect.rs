@@ -18,6 +18,7 @@ use trainyard_core::stage::{Keep, RelativePath, Stage};
 use trainyard_executor::{Attempts, ErrorKind, Handle, LocalFile, StageFolder};
 
 use crate::attempt::allowance::Allowance;
+use crate::attempt::copy_budget::CopyBudget;
 use crate::attempt::ledger::Ledger;
 use crate::attempt::mask::Masker;
 use crate::attempt::metrics_file::{self, MetricsRead};
@@ -64,15 +65,25 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     /// # Errors
     /// How the attempt ends if that is not the stage's fault: the container is gone, or its outputs could not be
     /// copied or stored.
-    pub(crate) async fn all(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
+    pub(crate) async fn all(
+        &self,
+        allowance: &mut Allowance,
+        budget: &mut CopyBudget,
+    ) -> Result<Results, Ending> {
         let mut results = Results::default();
         let mut missing = Vec::new();
         let outputs = self.stage.program().outputs.keys();
         let copied = self
-            .copy_outputs(outputs, allowance, &mut results.faults, &mut missing)
+            .copy_outputs(
+                outputs,
+                allowance,
+                budget,
+                &mut results.faults,
+                &mut missing,
+            )
             .await?;
         if let Some(path) = &self.stage.program().metrics {
-            match self.metrics(path).await? {
+            match self.metrics(path, budget).await? {
                 Some(Ok(read)) => {
                     results.metrics = read.metrics;
                     results
@@ -96,14 +107,24 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     ///
     /// # Errors
     /// As [`all`](Self::all).
-    pub(crate) async fn kept_always(&self, allowance: &mut Allowance) -> Result<Results, Ending> {
+    pub(crate) async fn kept_always(
+        &self,
+        allowance: &mut Allowance,
+        budget: &mut CopyBudget,
+    ) -> Result<Results, Ending> {
         let mut results = Results::default();
         let outputs = self.stage.program().outputs.iter();
         let names = outputs
             .filter(|(_, output)| output.keep == Keep::Always)
             .map(|(name, _)| name);
         let copied = self
-            .copy_outputs(names, allowance, &mut results.faults, &mut Vec::new())
+            .copy_outputs(
+                names,
+                allowance,
+                budget,
+                &mut results.faults,
+                &mut Vec::new(),
+            )
             .await?;
         results.outputs = self.keep(copied).await?;
         Ok(results)
@@ -111,26 +132,39 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
 
     async fn copy_outputs<'n>(
         &'n self,
-        names: impl Iterator<Item = &'n OutputName>,
+        mut names: impl Iterator<Item = &'n OutputName>,
         allowance: &mut Allowance,
+        budget: &mut CopyBudget,
         faults: &mut Vec<Reason>,
         missing: &mut Vec<Missing<'n>>,
     ) -> Result<Vec<Copied<'n>>, Ending> {
         let mut copied = Vec::new();
-        for name in names {
+        while let Some(name) = names.next() {
+            if let Some(why) = budget.exhausted() {
+                faults.push(left_out(name, names.count(), &why));
+                break;
+            }
             let path = &self.stage.program().outputs[name].path;
             let file = self.scratch_file()?;
             let left = allowance.left();
             let limit = self.surroundings.output_limit.min(left);
-            match self.copy(path, file.path(), limit).await? {
+            match self.copy(path, file.path(), limit, budget).await? {
                 Ok(Some(content)) => match allowance.take(content.size) {
                     Ok(()) => copied.push((name, file.into_temp_path(), content)),
-                    Err(why) => faults.push(refused(name, &why)),
+                    Err(why) => {
+                        budget.read_in_vain(content.size);
+                        faults.push(refused(name, &why));
+                    }
                 },
                 Ok(None) => missing.push((Some(name), path)),
+                Err(fault) if budget.is_late() => {
+                    faults.push(left_out(name, names.count(), &fault.message));
+                    break;
+                }
                 Err(fault)
                     if fault.code == ReasonCode::Storage
-                        && left < self.surroundings.output_limit =>
+                        && left < self.surroundings.output_limit
+                        && budget.exhausted().is_none() =>
                 {
                     faults.push(refused(name, &allowance.words()));
                 }
@@ -195,9 +229,12 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
     async fn metrics(
         &self,
         path: &RelativePath,
+        budget: &mut CopyBudget,
     ) -> Result<Option<Result<MetricsRead, Reason>>, Ending> {
         let file = self.scratch_file()?;
-        let copied = self.copy(path, file.path(), metrics_file::LARGEST).await?;
+        let copied = self
+            .copy(path, file.path(), metrics_file::LARGEST, budget)
+            .await?;
         Ok(match copied {
             Ok(None) => None,
             Ok(Some(ArtifactContent {
@@ -222,6 +259,7 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
         path: &RelativePath,
         to: &Path,
         limit: u64,
+        budget: &mut CopyBudget,
     ) -> Result<Result<Option<ArtifactContent>, Reason>, Ending> {
         let mut wait = Duration::from_millis(100);
         let mut trouble = RetryLog::new(
@@ -229,17 +267,27 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
             "the outputs of a stage were copied from its container",
         );
         let executor = &self.surroundings.executor;
-        let to = LocalFile::sink(to);
+        let sink = LocalFile::sink(to);
         for attempt in 1.. {
             let asked = Instant::now();
-            match executor.collect(self.handle, path, &to, limit).await {
+            let collected = executor.collect(self.handle, path, &sink, limit);
+            let Ok(collected) = tokio::time::timeout_at(budget.until(), collected).await else {
+                return Ok(Err(Reason::new(ReasonCode::Storage, budget.late())));
+            };
+            if collected.is_err() {
+                // A copy that failed has left as many bytes there as were read of it.
+                let read = std::fs::metadata(to).map_or(0, |about| about.len());
+                budget.read_in_vain(read);
+            }
+            match collected {
                 Ok(collected) => {
                     trouble.over();
                     return Ok(Ok(collected));
                 }
                 Err(error)
                     if attempt < TRIES
-                        && matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Engine) =>
+                        && matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Engine)
+                        && budget.exhausted().is_none() =>
                 {
                     trouble.met(asked, &error);
                     tokio::time::sleep(wait).await;
@@ -276,6 +324,15 @@ type Missing<'a> = (Option<&'a OutputName>, &'a RelativePath);
 /// The message about an output that exceeds its run's allowance.
 fn refused(name: &OutputName, why: &str) -> Reason {
     let message = format!("output `{name}` is not kept: {why}");
+    Reason::new(ReasonCode::Storage, message)
+}
+
+/// The message about an output, and `more` after it, that are not copied any more.
+fn left_out(name: &OutputName, more: usize, why: &str) -> Reason {
+    let message = match more {
+        0 => format!("output `{name}` is not kept: {why}"),
+        more => format!("output `{name}` and {more} more are not kept: {why}"),
+    };
     Reason::new(ReasonCode::Storage, message)
 }
 

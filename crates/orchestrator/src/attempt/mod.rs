@@ -8,6 +8,7 @@ pub mod allowance;
 pub mod assignment;
 pub(crate) mod claim_supplies;
 mod collect;
+mod copy_budget;
 mod hints;
 pub mod layers;
 pub mod ledger;

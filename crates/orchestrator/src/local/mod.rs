@@ -167,6 +167,9 @@ impl Local {
             let attempt = self.run.attempt(*reference);
             if let Some((_, why)) = attempt.and_then(|attempt| attempt.stop.as_ref()) {
                 signal.stop(why.clone());
+                if self.run.cancel.as_ref().is_some_and(|cancel| cancel.force) {
+                    signal.force();
+                }
             }
         }
         self.witness.changed(&self.dag, &self.run, &effects);

@@ -235,9 +235,12 @@ impl Keeper {
 
     async fn pass_stops_on(&self) -> Result<(), Error> {
         let requests = self.store.stop_requests(self.dispatcher.daemon());
-        for (attempt, _, why) in answered_within(ANSWER_WITHIN, requests).await? {
-            if let Some(signal) = self.dispatcher.signal(attempt) {
-                signal.stop(why);
+        for request in answered_within(ANSWER_WITHIN, requests).await? {
+            if let Some(signal) = self.dispatcher.signal(request.attempt) {
+                signal.stop(request.why);
+                if request.is_forced {
+                    signal.force();
+                }
             }
         }
         Ok(())

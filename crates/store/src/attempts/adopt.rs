@@ -24,6 +24,16 @@ pub struct LeftBehind {
     pub owner: DaemonId,
 }
 
+/// A request to stop an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopRequest {
+    pub attempt: AttemptId,
+    pub fence: Fence,
+    pub why: Reason,
+    /// Whether its run is cancelled by force.
+    pub is_forced: bool,
+}
+
 impl Store {
     /// Adopts, with new fences, the unsupervised attempts of the request's executor and Docker engine:
     ///
@@ -74,17 +84,23 @@ impl Store {
     }
 
     /// The attempts of a daemon that were asked to stop and have not ended, and why.
-    pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<(AttemptId, Fence, Reason)>> {
+    pub async fn stop_requests(&self, daemon: DaemonId) -> Result<Vec<StopRequest>> {
         let rows = sqlx::query!(
-            r#"select id, fence as "fence!", stop_code, stop_message from attempt
-            where owner = $1 and state in ('claimed', 'running') and stop_requested_at is not null"#,
+            r#"select a.id, a.fence as "fence!", a.stop_code, a.stop_message, r.cancel_force
+            from attempt a join run r on r.id = a.run
+            where a.owner = $1 and a.state in ('claimed', 'running') and a.stop_requested_at is not null"#,
             daemon.0
         )
         .fetch_all(&self.core.pool)
         .await?;
         let requests = rows.into_iter().filter_map(|row| {
-            let reason = encoding::reason(row.stop_code, row.stop_message)?;
-            Some((AttemptId(row.id), Fence(row.fence), reason))
+            let why = encoding::reason(row.stop_code, row.stop_message)?;
+            Some(StopRequest {
+                attempt: AttemptId(row.id),
+                fence: Fence(row.fence),
+                why,
+                is_forced: row.cancel_force,
+            })
         });
         Ok(requests.collect())
     }

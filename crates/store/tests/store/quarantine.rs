@@ -44,8 +44,11 @@ async fn a_stop_request_with_a_code_of_a_newer_version_is_passed_on() {
     place.store.advance(run, &cancelled).await.unwrap();
     place.sql("update attempt set stop_code = 'x'").await;
     let requests = place.store.stop_requests(place.daemon).await.unwrap();
-    let (attempt, _, why) = &requests[0];
-    assert_eq!((*attempt, why.code), (claim.attempt, ReasonCode::Unknown));
+    let request = &requests[0];
+    assert_eq!(
+        (request.attempt, request.why.code),
+        (claim.attempt, ReasonCode::Unknown)
+    );
     assert!(place.store.quarantined().await.unwrap().is_empty());
 }
 

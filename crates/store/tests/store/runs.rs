@@ -250,9 +250,9 @@ async fn a_timeout_is_reported_and_no_clock_of_the_database_brings_it_on() {
         place.store.advance(run, &passed).await.unwrap();
     }
     let why = match stops().await.unwrap().as_slice() {
-        [(attempt, fence, reason)] => {
-            assert_eq!((*attempt, *fence), (claim.attempt, claim.fence));
-            reason.message.clone()
+        [stop] => {
+            assert_eq!((stop.attempt, stop.fence), (claim.attempt, claim.fence));
+            stop.why.message.clone()
         }
         stops => panic!("{stops:?}"),
     };
@@ -272,14 +272,15 @@ async fn cancelling_withdraws_what_waits_and_asks_what_runs_to_stop() {
     let run = place.start(place.dag(&wide("a", 2)).await).await;
     let claim = place.claim_one().await;
     let by = CancelledBy::Actor("ada".into());
-    place
-        .store
-        .advance(run, &[Event::CancelRequested { by }])
-        .await
-        .unwrap();
+    let cancelled = [Event::CancelRequested { by }];
+    place.store.advance(run, &cancelled).await.unwrap();
     assert!(place.claim(5).await.is_empty());
     let stops = place.store.stop_requests(place.daemon).await.unwrap();
-    assert_eq!(stops[0].2.message, "cancelled by ada");
+    assert_eq!(stops[0].why.message, "cancelled by ada");
+    assert!(!stops[0].is_forced);
+    place.store.advance(run, &cancelled).await.unwrap();
+    let stops = place.store.stop_requests(place.daemon).await.unwrap();
+    assert!(stops[0].is_forced, "a second request forces it");
     let done = finish(&place.store, &claim, good()).await.unwrap();
     assert_eq!(done.advanced.finished, Some(Outcome::Cancelled));
     assert!(

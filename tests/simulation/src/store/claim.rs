@@ -280,15 +280,16 @@ impl Store {
     }
 
     /// The attempts that a daemon holds and has to stop.
-    pub(crate) fn stop_requests(&self, daemon: DaemonId) -> Vec<(AttemptId, Reason)> {
+    pub(crate) fn stop_requests(&self, daemon: DaemonId) -> Vec<(AttemptId, Reason, bool)> {
         let own = self
             .attempts
             .iter()
             .filter(|(_, row)| row.owner == Some(daemon) && !row.ended);
         own.filter_map(|(id, row)| {
-            let attempt = self.runs.get(&row.run)?.run.attempt(row.reference)?;
-            let (_, why) = attempt.stop.clone()?;
-            Some((*id, why))
+            let run = &self.runs.get(&row.run)?.run;
+            let (_, why) = run.attempt(row.reference)?.stop.clone()?;
+            let is_forced = run.cancel.as_ref().is_some_and(|cancel| cancel.force);
+            Some((*id, why, is_forced))
         })
         .collect()
     }

@@ -32,9 +32,11 @@ use trainyard_executor::{
 
 use self::endings::{ended, ending_of, fault_of, mask_ending, mask_names, reason_of};
 pub use self::stop_signal::StopSignal;
+use self::stop_signal::asked;
 use crate::attempt::allowance::Allowance;
 use crate::attempt::assignment::Assignment;
 use crate::attempt::collect::{Collector, Results};
+use crate::attempt::copy_budget::CopyBudget;
 use crate::attempt::layers::Layers;
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::LogPump;
@@ -348,7 +350,9 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         Ok((next, handle))
     }
 
-    /// Collects what the container's end permits, which may change that end.
+    /// Collects what the container's end permits, which may change that end. A request to stop ends it, as the outputs
+    /// may take as long as the program did; but not the request that has stopped the program, which only a forced one
+    /// follows.
     async fn collect(
         &self,
         handle: &Handle,
@@ -375,8 +379,36 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
             ledger: self.ledger,
             masker: &self.masker,
         };
+        let time = self.time_beside_its_program();
+        let mut budget = CopyBudget::new(time, self.surroundings.output_limit);
+        let (mut stop, mut force) = (self.signal.stop.subscribe(), self.signal.forced.subscribe());
+        let stops_now = succeeded || !self.was_to_stop();
+        let interrupted = async {
+            tokio::select! {
+                () = asked(&mut stop), if stops_now => {}
+                () = asked(&mut force) => {}
+            }
+        };
+        let collecting = async {
+            if succeeded {
+                collector.all(allowance, &mut budget).await
+            } else {
+                collector.kept_always(allowance, &mut budget).await
+            }
+        };
+        let collected = tokio::select! {
+            biased;
+            collected = Box::pin(collecting) => collected,
+            () = interrupted => {
+                let message = "its outputs were not all copied, since it was asked to stop; none of them is kept";
+                pump.say(clock::now(), message);
+                if succeeded {
+                    *ending = Ending::Stopped { code: 0 };
+                }
+                return Ok(Results::default());
+            }
+        };
         if succeeded {
-            let collected = collector.all(allowance).await;
             let rejection = collected
                 .as_ref()
                 .map_or_else(|ending| Some(ending.clone()), Results::rejection);
@@ -385,7 +417,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
             }
             return Ok(collected.unwrap_or_default());
         }
-        match collector.kept_always(allowance).await {
+        match collected {
             Ok(results) => {
                 for fault in &results.faults {
                     pump.say(clock::now(), &fault.message);

@@ -9,6 +9,7 @@ use trainyard_core::outcome::Reason;
 #[derive(Debug, Clone)]
 pub struct StopSignal {
     pub(super) stop: Arc<watch::Sender<Option<Reason>>>,
+    pub(super) forced: Arc<watch::Sender<Option<()>>>,
     pub(super) look: Arc<Notify>,
 }
 
@@ -18,6 +19,7 @@ impl StopSignal {
     pub fn new() -> Self {
         Self {
             stop: Arc::new(watch::Sender::new(None)),
+            forced: Arc::new(watch::Sender::new(None)),
             look: Arc::new(Notify::new()),
         }
     }
@@ -29,6 +31,11 @@ impl StopSignal {
             stop.get_or_insert(why);
             first
         });
+    }
+
+    /// Asks for an attempt that is to stop to leave out its outputs, too.
+    pub fn force(&self) {
+        self.forced.send_replace(Some(()));
     }
 
     /// Asks the supervisor to inspect its container: a listing disagreed with the state it has.

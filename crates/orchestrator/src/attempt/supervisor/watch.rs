@@ -183,7 +183,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     }
 
     /// Whether the attempt was to be stopped: by this supervisor's signal, or already when it was claimed.
-    fn was_to_stop(&self) -> bool {
+    pub(super) fn was_to_stop(&self) -> bool {
         self.stop_requested() || self.recorded_stop().is_some()
     }
 
