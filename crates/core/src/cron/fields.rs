@@ -366,8 +366,8 @@ fn day_that_never_comes(read: &[String; 5]) -> Option<Wrong> {
         .filter_map(|month| MONTHS.get(*month as usize - 1).copied())
         .collect();
     let has = if months.len() == 1 { "has" } else { "have" };
-    let (months, weekday) = (names.join(", "), &read[DAY_OF_WEEK]);
-    if weekday.starts_with('*') {
+    let months = names.join(", ");
+    if read[DAY_OF_WEEK].starts_with('*') {
         return Some(Wrong::new(
             format!("this never happens: {months} {has} no day {day}"),
             "`L` is the last day of a month".to_owned(),
@@ -376,9 +376,7 @@ fn day_that_never_comes(read: &[String; 5]) -> Option<Wrong> {
     // Where both days are given, either one is enough.
     Some(Wrong::new(
         format!("{months} {has} no day {day}, so only the day of week would count"),
-        format!(
-            "write `*` for the day of month to tick on `{weekday}` alone; `L` is the last day of a month"
-        ),
+        "write `*` for the day of month to tick by the day of week alone; `L` is the last day of a month".to_owned(),
     ))
 }
 
