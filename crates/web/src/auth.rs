@@ -10,6 +10,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
+use trainyard_core::principal::{Act, Principal};
 use trainyard_store::{Scope, TokenInfo};
 
 use crate::error::ApiError;
@@ -20,10 +21,6 @@ use crate::state::WebState;
 /// Routes that need no token: health, and webhooks, which carry a signature instead. The configuration decides
 /// whether `/metrics` is open as well.
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
-
-/// The caller: the name of the token.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) String);
 
 /// Lets a request through if its route is open or its token is valid.
 pub(crate) async fn require_token(
@@ -44,9 +41,9 @@ pub(crate) async fn require_token(
     let presented = bearer(&request);
     let peer = request.extensions().get::<Peer>().cloned();
     let needed = needed(request.method());
-    match caller(&state, presented, peer, needed).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
+    match act_of(&state, presented, peer, needed).await {
+        Ok(act) => {
+            request.extensions_mut().insert(act);
             next.run(request).await
         }
         Err(refusal) => refusal.into_response(),
@@ -74,17 +71,18 @@ fn bearer(request: &Request) -> Option<SecretString> {
         .then(|| SecretString::from(token.trim()))
 }
 
-async fn caller(
+/// The act that the holder of a valid token is about to do.
+async fn act_of(
     state: &WebState,
     presented: Option<SecretString>,
     peer: Option<Peer>,
     needed: Scope,
-) -> Result<Caller, ApiError> {
+) -> Result<Act, ApiError> {
     let presented = presented.ok_or_else(|| ApiError::unauthorized("this route needs a token"))?;
     let token = authenticate(state, &presented, peer.as_ref())
         .await?
         .ok_or_else(|| ApiError::unauthorized("the token is unknown or was revoked"))?;
-    if let Some(peer) = peer {
+    if let Some(peer) = &peer {
         peer.set_known();
     }
     if !token.scope.permits(needed) {
@@ -93,7 +91,10 @@ async fn caller(
                 .help("use a token that was created without --read-only"),
         );
     }
-    Ok(Caller(token.name))
+    Ok(Act {
+        by: Principal::token(token.id, token.name),
+        peer: peer.map(|peer| peer.address()),
+    })
 }
 
 /// Looks a token up in the database. Lookups of invalid tokens are limited per peer.
