@@ -1,5 +1,7 @@
 //! The router enforces the scope of a token at its root, for every route.
 
+use trainyard_web::auth::PERMISSIONS;
+
 use crate::kit::{CANARIES, Place, filled, routes};
 
 #[tokio::test]
@@ -20,6 +22,33 @@ async fn class_07_a_token_that_may_read_changes_nothing_on_any_route() {
         }
     }
     assert_eq!(before, place.everything().await);
+}
+
+#[test]
+fn class_07_every_route_has_its_permission_and_every_permission_its_route() {
+    let mut all = routes();
+    let others = ["/metrics", "/api/v1/openapi.json"];
+    all.extend(others.map(|path| ("GET".to_owned(), path.to_owned())));
+    let mut listed: Vec<(String, String)> = PERMISSIONS
+        .iter()
+        .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    all.sort();
+    listed.sort();
+    assert_eq!(all, listed);
+}
+
+#[tokio::test]
+async fn class_07_a_method_without_a_permission_is_refused_to_every_token() {
+    let place = Place::new().await;
+    for method in ["PATCH", "OPTIONS", "TRACE", "BREW"] {
+        for token in [&place.admin, &place.reader] {
+            let answer = place.call(method, "/api/v1/tokens", token, "{}").await;
+            assert_eq!(answer.status, 405, "{method}");
+            let allowed = answer.headers["allow"].to_str().unwrap();
+            assert_eq!(allowed, "GET,HEAD,POST", "{method}");
+        }
+    }
 }
 
 #[tokio::test]
