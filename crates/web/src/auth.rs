@@ -32,6 +32,7 @@ pub const PERMISSIONS: &[(&str, &str, Scope)] = &[
     ("GET", "/api/v1/violations", Read),
     ("GET", "/api/v1/quarantine", Read),
     ("DELETE", "/api/v1/quarantine/{id}", Admin),
+    ("GET", "/api/v1/audit", Admin),
     ("GET", "/api/v1/tokens", Read),
     ("POST", "/api/v1/tokens", Admin),
     ("DELETE", "/api/v1/tokens/{token}", Admin),
