@@ -8,6 +8,7 @@
 mod artifacts_reach_later_stages;
 mod bad_input_is_answered_in_words;
 mod cancel_beats_retry;
+mod changes_are_audited;
 mod class_13_costly_repo_is_quarantined;
 mod cron_fires_once;
 mod daemons_share_one_database;

@@ -37,6 +37,7 @@
 //! | GET `/runs/{run}/artifacts` | | [`Listing`] of [`Artifact`] |
 //! | GET `/runs/{run}/artifacts/{stage}/{output}` | | the content |
 //! | GET `/metrics` | `run`, `dag`, `stage`, `name`, `limit` | [`Listing`] of [`Metric`] |
+//! | GET `/audit` | `repo`, `by`, `action`, `since`, `until`, `before`, `limit` | [`Listing`] of [`AuditEntry`] |
 //! | GET `/quarantine` | | [`Listing`] of [`Quarantined`] |
 //! | DELETE `/quarantine/{id}` | | |
 //! | GET, POST `/tokens` | [`NewToken`] | [`Listing`] of [`Token`], [`TokenMade`] |
@@ -44,12 +45,12 @@
 //! | POST `/gc` | [`GcRequest`] | [`GcReport`] |
 //!
 //! In `/dags/{repo}/{dag}`, a repo of `-` stands for the only one that has the DAG. Listings of runs
-//! are paged: `before` takes the last `id` of the page before, as `after` does of a run's events.
+//! and of the audit log are paged: `before` takes the last `id` of the page before, as `after` does of a run's events.
 //! `offset` of a log takes the `next_offset` of the piece before; without `attempt`, a stage's log is
 //! that of its last attempt.
 //! With `wait_seconds`, the daemon holds the answer until there is something to report, 50 seconds at the most. A
 //! caller that asks again each time misses nothing: [`Client::watch_run`], [`Client::follow_events`],
-//! [`Client::follow_log`]. `state` takes several states with commas between them, `commit` the beginning of a hash.
+//! [`Client::follow_log`]. `state` and `action` take several words with commas between them, `commit` the beginning of a hash.
 //!
 //! An unknown key in a query or a body is an error, so that a typo has no silent effect: a misspelt request for a dry
 //! run of the garbage collection would delete for real.
@@ -59,6 +60,7 @@
 //! without a valid token, 503 not available, 504 not in time. Sets, removals and revocations are answered 204,
 //! creations 201, everything else 200.
 
+mod audit;
 mod client;
 mod dag;
 mod follow;
@@ -68,6 +70,7 @@ mod routes;
 mod run;
 mod system;
 
+pub use audit::{AuditEntry, AuditSelection, Principal};
 pub use client::{Client, ClientError, Download};
 pub use dag::{
     ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,

@@ -7,11 +7,11 @@ use reqwest::Method;
 
 use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
-    Artifact, CancelRuns, ChangeRepo, Client, ClientError, DaemonInfo, DaemonSummary, Dag,
-    DagDetail, Delivery, GcReport, GcRequest, History, Listing, LogPage, Metric, NewRepo, NewToken,
-    Paused, Quarantined, Readiness, Repo, RepoDetail, RepoSaved, Retry, Run, RunDetail, RunEvent,
-    RunSelection, RunStarted, RunsCancelled, Secret, SecretValue, Tick, Token, TokenMade,
-    TokenScope, Trigger, Violation,
+    Artifact, AuditEntry, AuditSelection, CancelRuns, ChangeRepo, Client, ClientError, DaemonInfo,
+    DaemonSummary, Dag, DagDetail, Delivery, GcReport, GcRequest, History, Listing, LogPage,
+    Metric, NewRepo, NewToken, Paused, Quarantined, Readiness, Repo, RepoDetail, RepoSaved, Retry,
+    Run, RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Secret, SecretValue, Tick,
+    Token, TokenMade, TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -383,6 +383,24 @@ impl Client {
     /// See [`ClientError`].
     pub async fn violations(&self) -> Result<Listing<Violation>, ClientError> {
         self.get("/violations", &[]).await
+    }
+
+    /// The audit log, the newest entries first. Needs a token that may change things.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn audit(&self, which: &AuditSelection) -> Result<Listing<AuditEntry>, ClientError> {
+        let actions = (!which.actions.is_empty()).then(|| which.actions.join(","));
+        let query = [
+            ("repo", which.repo.clone()),
+            ("by", which.by.clone()),
+            ("action", actions),
+            ("since", which.since.map(|at| at.to_rfc3339())),
+            ("until", which.until.map(|at| at.to_rfc3339())),
+            ("before", which.before.map(|id| id.to_string())),
+            ("limit", which.limit.map(|limit| limit.to_string())),
+        ];
+        self.get("/audit", &query).await
     }
 
     /// The quarantined repos, DAGs and runs, the newest first.

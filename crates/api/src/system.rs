@@ -185,7 +185,7 @@ pub enum ReadyState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenScope {
-    /// Read everything except secrets.
+    /// Read everything except secrets and the audit log.
     Read,
     /// Read and change everything.
     #[default]

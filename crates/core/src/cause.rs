@@ -87,7 +87,7 @@ impl CauseKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub kind: CauseKind,
-    /// The person or token that made it happen, by name, as far as known.
+    /// The name of the principal that asked for the run; of a push, the name that the forge or the commit has.
     pub actor: Option<String>,
     /// The full hash of the commit that the run is of; empty where there is none.
     pub commit: String,

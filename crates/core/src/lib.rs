@@ -34,6 +34,7 @@ pub mod outcome;
 pub mod overlap;
 pub mod param;
 pub mod plan;
+pub mod principal;
 pub mod render;
 pub mod retry;
 pub mod run;

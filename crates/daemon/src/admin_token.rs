@@ -1,11 +1,12 @@
 //! The token that a daemon leaves for the command line of its machine.
 
 use secrecy::SecretString;
-use trainyard_core::id::DaemonId;
+use trainyard_core::principal::{Act, Principal};
 use trainyard_store::{Scope, Store, TokenInfo};
 
 use crate::data_dir::DataDir;
 use crate::endpoint;
+use crate::loops::Registered;
 use crate::serve::ServeError;
 
 /// The name of the token that every start writes for the command line.
@@ -16,38 +17,35 @@ const ADMIN_TOKEN: &str = "admin";
 pub(crate) async fn admin_token(
     store: &Store,
     data: &DataDir,
-    daemon: DaemonId,
+    daemon: &Registered,
 ) -> Result<SecretString, ServeError> {
     if let Some(token) = endpoint::read_token(data)?
         && let Some(info) = store.authenticate(&token).await?
         && info.scope == Scope::Admin
     {
-        store.keep_token(info.id, daemon).await?;
+        store.keep_token(info.id, daemon.id).await?;
         return Ok(token);
     }
     // Another daemon on this database may have such a token of its own, and so may a deleted data folder.
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    let own = format!(
-        "{ADMIN_TOKEN}@{}:{}",
-        host.to_string_lossy(),
-        data.path().display()
-    );
-    let (info, token) = make_token(store, &own).await?;
-    store.keep_token(info.id, daemon).await?;
+    let own = format!("{ADMIN_TOKEN}@{}", daemon.host);
+    let act = Act::local(Principal::daemon(daemon.id, &daemon.host));
+    let (info, token) = make_token(store, &act, &own).await?;
+    store.keep_token(info.id, daemon.id).await?;
     Ok(token)
 }
 
 async fn make_token(
     store: &Store,
+    act: &Act,
     own: &str,
 ) -> Result<(TokenInfo, SecretString), trainyard_store::Error> {
     for name in [ADMIN_TOKEN, own] {
-        match store.create_token(name, Scope::Admin).await {
+        match store.create_token(act, name, Scope::Admin).await {
             Err(trainyard_store::Error::Conflict { .. }) => {}
             made => return made,
         }
     }
     // Its text is lost, so it is of no use any more.
-    store.revoke_token(own).await?;
-    store.create_token(own, Scope::Admin).await
+    store.revoke_token(act, own).await?;
+    store.create_token(act, own, Scope::Admin).await
 }

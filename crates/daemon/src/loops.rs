@@ -20,7 +20,8 @@ use crate::serve::{ServeError, retention, version};
 /// This daemon among those on the database.
 pub(crate) struct Registered {
     pub(crate) id: DaemonId,
-    host: String,
+    /// The machine's name, and the data folder there.
+    pub(crate) host: String,
     leased_at: Instant,
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nix::unistd::{User, getuid};
 use trainyard_core::name::RepoName;
+use trainyard_core::principal::{Act, Principal};
 use trainyard_forge::{FetchLimits, Git, Mirrors, RemoteUrl, UrlRules, Worker};
 use trainyard_store::{NewRepo, Store};
 
@@ -64,9 +66,19 @@ fn refused(repo: &str, problem: impl std::fmt::Display) -> ServeError {
     }
 }
 
+/// The user who starts this daemon.
+pub(crate) fn starter() -> Act {
+    let uid = getuid();
+    // A container often has no entry for the user of its process.
+    let user = User::from_uid(uid).ok().flatten();
+    let name = user.map_or_else(|| uid.to_string(), |user| user.name);
+    Act::local(Principal::user(uid.as_raw(), name))
+}
+
 /// Follows the repos that were named at the start, unless they are followed already. Returns a message for each.
 pub(crate) async fn follow(
     store: &Store,
+    act: &Act,
     repos: &[RemoteUrl],
     poll_every: Duration,
 ) -> Result<Vec<String>, ServeError> {
@@ -98,7 +110,7 @@ pub(crate) async fn follow(
                 webhook_secret: None,
                 credentials: None,
             };
-            store.add_repo(&new).await?;
+            store.add_repo(act, &new).await?;
             known.insert(url.as_str().to_owned(), (name.to_string(), branch));
         }
         let (name, branch) = &known[url.as_str()];

@@ -24,7 +24,7 @@ use crate::data_dir::{DataDir, DataDirError, Said};
 use crate::known_folders::KnownFolders;
 use crate::loops::{capacity, engine, register};
 use crate::postgres::{ClusterError, OwnPostgres, OwnPostgresOptions};
-use crate::remotes::{follow, git, named, url_rules};
+use crate::remotes::{follow, git, named, starter, url_rules};
 use crate::secret_key::{self, KeyError};
 use crate::telemetry::TelemetryError;
 use crate::{crypto, descriptors, endpoint, shutdown, telemetry};
@@ -237,14 +237,14 @@ async fn on_database(
     let blobs = Blobs::open(&config.artifacts_dir).await?;
     let rules = url_rules(config);
     let git = git(config, data, &rules)?;
-    let followed = follow(&store, repos, config.poll_every.0).await?;
+    let followed = follow(&store, &starter(), repos, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
     let settings = web_settings(config, &listens_at, figures);
     let strangers = settings.strangers.clone();
     let router = trainyard_web::router(WebState::new(store.clone(), blobs, git, settings));
 
-    let token = admin_token(&store, data, daemon.id).await?;
+    let token = admin_token(&store, data, &daemon).await?;
     let published = endpoint::publish(
         data,
         &format!("http://{}", from_this_machine(address)),
@@ -318,6 +318,7 @@ pub(crate) fn retention(config: &Config) -> Retention {
         logs_for: config.retention.logs_for.0,
         deliveries_for: config.retention.deliveries_for.0,
         images_for: config.retention.images_for.0,
+        audit_for: config.retention.audit_for.0,
     }
 }
 

@@ -105,6 +105,10 @@ points! {
     PruneDaemons = "store.prune_daemons",
     /// Faults of DAG files that are not current are removed.
     PruneFaults = "store.prune_faults",
+    /// Old entries of the audit log are removed.
+    PruneAudit = "store.prune_audit",
+    /// Garbage is to be removed now.
+    RequestGc = "store.request_gc",
     SetSecret = "store.set_secret",
     RemoveSecret = "store.remove_secret",
     /// A token is made.

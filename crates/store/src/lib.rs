@@ -27,6 +27,7 @@ mod store;
 mod triggers;
 mod views;
 
+pub use access::audit::{AuditEntry, AuditFilter};
 pub use access::seal::SecretKey;
 pub use access::secrets::{SECRET_AT_MOST, SecretInfo, StoredSecret, StoredSecrets};
 pub use access::tokens::{Scope, TokenInfo};

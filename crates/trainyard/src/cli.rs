@@ -10,8 +10,8 @@ use clap::error::ContextKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    artifact, completions, daemon, dag, dev, doctor, exec, fail_points, gc, git_worker, graph,
-    init, metric, quarantine, repo, run, schema, secret, status, token, validate,
+    artifact, audit, completions, daemon, dag, dev, doctor, exec, fail_points, gc, git_worker,
+    graph, init, metric, quarantine, repo, run, schema, secret, status, token, validate,
 };
 use crate::failure::{Done, Failure};
 use crate::variables::{without_empty_variables, without_variables};
@@ -62,6 +62,7 @@ enum Command {
     Metric(metric::Command),
     Secret(secret::Command),
     Token(token::Command),
+    Audit(audit::Command),
     Quarantine(quarantine::Command),
     Gc(gc::Gc),
 }
@@ -104,6 +105,7 @@ pub(crate) fn call() -> Done {
         Command::Metric(command) => wait(command.call()),
         Command::Secret(command) => wait(command.call()),
         Command::Token(command) => wait(command.call()),
+        Command::Audit(command) => wait(command.call()),
         Command::Quarantine(command) => wait(command.call()),
         Command::Gc(command) => wait(command.call()),
     }

@@ -8,6 +8,7 @@ mod connection;
 mod failure;
 mod input;
 mod output;
+mod time_arg;
 mod variables;
 mod view;
 

@@ -1,8 +1,8 @@
-//! Authentication and scopes: every route needs a bearer token, except the few that [`OPEN`] lists.
+//! Authentication and permissions: every route needs a bearer token, except the few that [`OPEN`] lists.
 //!
-//! 1. The check is a layer over the whole router, so a new route is closed until it is added to [`OPEN`].
+//! 1. The check is a layer over the whole router, so a new route is closed until it has an entry in [`PERMISSIONS`].
 //! 2. Paths are compared as they were routed, never as the text of the request, which may be encoded in many ways.
-//! 3. The scope that a token needs follows from the method alone, so a new route needs no declaration: [`needed`].
+//! 3. The handler gets the [`Act`] of the caller, which it passes to the store with each change.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
@@ -10,6 +10,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
+use trainyard_core::principal::{Act, Principal};
+use trainyard_store::Scope::{Admin, Read};
 use trainyard_store::{Scope, TokenInfo};
 
 use crate::error::ApiError;
@@ -21,45 +23,95 @@ use crate::state::WebState;
 /// whether `/metrics` is open as well.
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
-/// The caller: the name of the token.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) String);
+/// The scope that each method of each other route needs. GET stands for HEAD as well.
+pub const PERMISSIONS: &[(&str, &str, Scope)] = &[
+    ("GET", "/metrics", Read),
+    ("GET", "/api/v1/openapi.json", Read),
+    ("GET", "/api/v1/daemon", Read),
+    ("GET", "/api/v1/daemons", Read),
+    ("GET", "/api/v1/violations", Read),
+    ("GET", "/api/v1/quarantine", Read),
+    ("DELETE", "/api/v1/quarantine/{id}", Admin),
+    ("GET", "/api/v1/audit", Admin),
+    ("GET", "/api/v1/tokens", Read),
+    ("POST", "/api/v1/tokens", Admin),
+    ("DELETE", "/api/v1/tokens/{token}", Admin),
+    ("POST", "/api/v1/gc", Admin),
+    ("GET", "/api/v1/repos", Read),
+    ("POST", "/api/v1/repos", Admin),
+    ("GET", "/api/v1/repos/{repo}", Read),
+    ("PATCH", "/api/v1/repos/{repo}", Admin),
+    ("DELETE", "/api/v1/repos/{repo}", Admin),
+    ("GET", "/api/v1/repos/{repo}/history", Read),
+    ("GET", "/api/v1/repos/{repo}/deliveries", Read),
+    ("POST", "/api/v1/repos/{repo}/sync", Admin),
+    ("POST", "/api/v1/repos/{repo}/cancel", Admin),
+    ("GET", "/api/v1/repos/{repo}/secrets", Read),
+    ("PUT", "/api/v1/repos/{repo}/secrets/{name}", Admin),
+    ("DELETE", "/api/v1/repos/{repo}/secrets/{name}", Admin),
+    ("GET", "/api/v1/dags", Read),
+    ("GET", "/api/v1/dags/{repo}/{dag}", Read),
+    ("DELETE", "/api/v1/dags/{repo}/{dag}", Admin),
+    ("GET", "/api/v1/dags/{repo}/{dag}/history", Read),
+    ("POST", "/api/v1/dags/{repo}/{dag}/runs", Admin),
+    ("PUT", "/api/v1/dags/{repo}/{dag}/paused", Admin),
+    ("GET", "/api/v1/dags/{repo}/{dag}/ticks", Read),
+    ("GET", "/api/v1/runs", Read),
+    ("GET", "/api/v1/runs/{run}", Read),
+    ("POST", "/api/v1/runs/{run}/cancel", Admin),
+    ("POST", "/api/v1/runs/{run}/abandon", Admin),
+    ("POST", "/api/v1/runs/{run}/retry", Admin),
+    ("GET", "/api/v1/runs/{run}/events", Read),
+    ("GET", "/api/v1/runs/{run}/stages/{stage}/log", Read),
+    ("GET", "/api/v1/runs/{run}/artifacts", Read),
+    ("GET", "/api/v1/runs/{run}/artifacts/{stage}/{output}", Read),
+    ("GET", "/api/v1/metrics", Read),
+];
 
-/// Lets a request through if its route is open or its token is valid.
+/// Lets a request through if its route is open, or its token is valid and has the scope that the route needs.
 pub(crate) async fn require_token(
     State(state): State<WebState>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let is_open = request
-        .extensions()
-        .get::<MatchedPath>()
-        .is_some_and(|path| {
-            OPEN.contains(&path.as_str())
-                || (path.as_str() == figures::ROUTE && state.settings().figures_are_public)
-        });
-    if is_open {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    if OPEN.contains(&route) || (route == figures::ROUTE && state.settings().figures_are_public) {
         return next.run(request).await;
     }
     let presented = bearer(&request);
     let peer = request.extensions().get::<Peer>().cloned();
-    let needed = needed(request.method());
-    match caller(&state, presented, peer, needed).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(refusal) => refusal.into_response(),
+    let token = match holder(&state, presented, peer.as_ref()).await {
+        Ok(token) => token,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let Some(needed) = needed(request.method(), route) else {
+        return ApiError::no_such_method().into_response();
+    };
+    if !token.scope.permits(needed) {
+        return forbidden(&token).into_response();
     }
+    request.extensions_mut().insert(Act {
+        by: Principal::token(token.id, token.name),
+        peer: peer.map(|peer| peer.address()),
+    });
+    next.run(request).await
 }
 
-/// The scope that a method needs: methods that change nothing need `read`, all others `admin`.
-fn needed(method: &Method) -> Scope {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        Scope::Read
-    } else {
-        Scope::Admin
-    }
+/// The scope that a method of a route needs; `None` where the table has no such entry.
+pub(crate) fn needed(method: &Method, route: &str) -> Option<Scope> {
+    let method = match *method {
+        Method::HEAD => &Method::GET,
+        _ => method,
+    };
+    let mut entries = PERMISSIONS.iter();
+    let entry = entries.find(|(of, path, _)| *of == method.as_str() && *path == route)?;
+    Some(entry.2)
+}
+
+fn forbidden(token: &TokenInfo) -> ApiError {
+    ApiError::forbidden(format!("the token `{}` may only read", token.name))
+        .help("use a token that was created without --read-only")
 }
 
 fn bearer(request: &Request) -> Option<SecretString> {
@@ -74,26 +126,20 @@ fn bearer(request: &Request) -> Option<SecretString> {
         .then(|| SecretString::from(token.trim()))
 }
 
-async fn caller(
+/// The valid token of a request.
+async fn holder(
     state: &WebState,
     presented: Option<SecretString>,
-    peer: Option<Peer>,
-    needed: Scope,
-) -> Result<Caller, ApiError> {
+    peer: Option<&Peer>,
+) -> Result<TokenInfo, ApiError> {
     let presented = presented.ok_or_else(|| ApiError::unauthorized("this route needs a token"))?;
-    let token = authenticate(state, &presented, peer.as_ref())
+    let token = authenticate(state, &presented, peer)
         .await?
         .ok_or_else(|| ApiError::unauthorized("the token is unknown or was revoked"))?;
     if let Some(peer) = peer {
         peer.set_known();
     }
-    if !token.scope.permits(needed) {
-        return Err(
-            ApiError::forbidden(format!("the token `{}` may only read", token.name))
-                .help("use a token that was created without --read-only"),
-        );
-    }
-    Ok(Caller(token.name))
+    Ok(token)
 }
 
 /// Looks a token up in the database. Lookups of invalid tokens are limited per peer.

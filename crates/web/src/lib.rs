@@ -1,7 +1,7 @@
 //! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, health, and metrics.
 //!
 //! Handlers translate: they call the store, and convert its answers to wire types. They decide nothing about runs.
-//! Every route needs a token unless [`auth::OPEN`] lists it.
+//! Every route needs a token unless [`auth::OPEN`] lists it, with the scope that [`auth::PERMISSIONS`] says.
 
 #[expect(
     unused_qualifications,
@@ -59,13 +59,7 @@ pub fn router(state: WebState) -> Router {
             described,
         )
         .merge(outside_api)
-        .method_not_allowed_fallback(|| async {
-            error::ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "this route does not have that method",
-            )
-        })
+        .method_not_allowed_fallback(|| async { error::ApiError::no_such_method() })
         .route_layer(axum::middleware::from_fn_with_state(
             state.clone(),
             auth::require_token,

@@ -280,5 +280,8 @@ section! {
 
         /// How long an image that was built for stages is kept after a run last used it
         images_for: Span = Span(KeptFor::default().images_for), "DURATION";
+
+        /// How long an entry of the audit log is kept
+        audit_for: Span = Span(KeptFor::default().audit_for), "DURATION";
     }
 }

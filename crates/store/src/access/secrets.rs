@@ -4,14 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::SecretName;
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_core::secret::SecretBranches;
 use trainyard_failpoint::{Effect as _, Point};
 
+use crate::access::audit::{self, Audited};
 use crate::db::error::{Error, Result};
 use crate::store::{Core, Store};
+use crate::triggers::repos::repo_name;
 
 /// The longest value, in bytes: about as long as an environment variable may be.
 pub const SECRET_AT_MOST: usize = 64 * 1024;
@@ -50,6 +54,7 @@ impl Store {
     /// `NotFound` for an unknown repo, `Conflict` for a value that is empty or too long, `NoSecretKey`.
     pub async fn set_secret(
         &self,
+        act: &Act,
         repo: RepoId,
         name: &SecretName,
         value: &SecretString,
@@ -67,9 +72,11 @@ impl Store {
             .core
             .secret_key()?
             .seal(&context(repo, name.as_str()), plain)?;
-        let done = sqlx::query!(
+        let mut transaction = self.core.begin().await?;
+        let of = repo_name(&mut transaction, repo).await?;
+        sqlx::query!(
             "insert into secret (repo, name, sealed, updated_at, branches)
-             select id, $2, $3, clock_timestamp(), coalesce($4::text[], '{}'::text[]) from repo where id = $1
+             values ($1, $2, $3, clock_timestamp(), coalesce($4::text[], '{}'::text[]))
              on conflict (repo, name) do update set sealed = excluded.sealed, updated_at = excluded.updated_at,
                 branches = coalesce($4::text[], secret.branches)",
             repo.0,
@@ -77,11 +84,19 @@ impl Store {
             sealed,
             branches.as_deref()
         )
-        .execute(&self.core.pool).at(Point::SetSecret)
+        .execute(&mut *transaction)
         .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::not_found("such repo"));
-        }
+        let audited = Audited {
+            action: AuditAction::SecretSet,
+            subject: Some(name.as_str()),
+            repo: Some(&of),
+            detail: match branches {
+                Some(branches) => json!({"branches": branches}),
+                None => json!({}),
+            },
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::SetSecret).await?;
         Ok(())
     }
 
@@ -101,18 +116,27 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn remove_secret(&self, repo: RepoId, name: &SecretName) -> Result<()> {
+    pub async fn remove_secret(&self, act: &Act, repo: RepoId, name: &SecretName) -> Result<()> {
+        let mut transaction = self.core.begin().await?;
+        let of = repo_name(&mut transaction, repo).await?;
         let done = sqlx::query!(
             "delete from secret where repo = $1 and name = $2",
             repo.0,
             name.as_str()
         )
-        .execute(&self.core.pool)
-        .at(Point::RemoveSecret)
+        .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Err(Error::not_found(format!("secret {name}")));
         }
+        let audited = Audited {
+            action: AuditAction::SecretRemove,
+            subject: Some(name.as_str()),
+            repo: Some(&of),
+            detail: json!({}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::RemoveSecret).await?;
         Ok(())
     }
 

@@ -1,12 +1,15 @@
 //! API tokens. Only their hashes are stored; the token itself is shown once.
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DaemonId, TokenId};
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::access::audit::{self, Audited};
 use crate::access::seal::random;
 use crate::db::error::{Error, Result};
 use crate::store::Store;
@@ -17,7 +20,7 @@ const PREFIX: &str = "trainyard_";
 /// What a token permits. Each scope includes the scopes before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Read everything but secrets.
+    /// Read everything but secrets and the audit log.
     Read,
     /// Everything.
     Admin,
@@ -68,6 +71,7 @@ impl Store {
     /// `Conflict` where a token of this name is in use.
     pub async fn create_token(
         &self,
+        act: &Act,
         name: &str,
         scope: Scope,
     ) -> Result<(TokenInfo, SecretString)> {
@@ -77,6 +81,7 @@ impl Store {
         })?;
         let token = SecretString::from(format!("{PREFIX}{}", hex::encode(bytes)));
         let id = Uuid::now_v7();
+        let mut transaction = self.core.begin().await?;
         let row = sqlx::query!(
             "insert into token (id, name, digest, scope, created_at) values ($1, $2, $3, $4, clock_timestamp())
              on conflict (name) where revoked_at is null do nothing returning created_at",
@@ -85,14 +90,21 @@ impl Store {
             digest(token.expose_secret()),
             scope.word()
         )
-        .fetch_optional(&self.core.pool)
-        .at(Point::CreateToken)
+        .fetch_optional(&mut *transaction)
         .await?
         .ok_or_else(|| {
             Error::conflict(format!(
                 "a token named `{name}` is in use; revoke it first, or choose another name"
             ))
         })?;
+        let audited = Audited {
+            action: AuditAction::TokenCreate,
+            subject: Some(name),
+            repo: None,
+            detail: json!({"id": id, "scope": scope.word()}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::CreateToken).await?;
         let info = TokenInfo {
             id: TokenId(id),
             name: name.to_owned(),
@@ -144,8 +156,9 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` where a live daemon uses it as its own.
-    pub async fn revoke_token(&self, name_or_id: &str) -> Result<()> {
+    pub async fn revoke_token(&self, act: &Act, name_or_id: &str) -> Result<()> {
         let id = name_or_id.parse::<Uuid>().ok();
+        let mut transaction = self.core.begin().await?;
         let row = sqlx::query!(
             r#"with asked as (
                 select token.id, token.name,
@@ -157,22 +170,29 @@ impl Store {
                 update token set revoked_at = clock_timestamp()
                 from asked where token.id = asked.id and asked.kept_at is null
             )
-            select name, kept_at from asked order by kept_at nulls last"#,
+            select id, name, kept_at from asked order by kept_at nulls last"#,
             name_or_id,
             id
         )
-        .fetch_optional(&self.core.pool)
-        .at(Point::RevokeToken)
+        .fetch_optional(&mut *transaction)
         .await?
         .ok_or_else(|| Error::not_found(format!("token `{name_or_id}` in use")))?;
-        match row.kept_at {
-            None => Ok(()),
-            Some(host) => Err(Error::conflict(format!(
+        if let Some(host) = row.kept_at {
+            return Err(Error::conflict(format!(
                 "`{}` is the own token of the daemon at {host}, which its command line uses; to replace it, stop that \
                  daemon, remove the file `token` from its data folder, start it again, and revoke this one",
                 row.name
-            ))),
+            )));
         }
+        let audited = Audited {
+            action: AuditAction::TokenRevoke,
+            subject: Some(&row.name),
+            repo: None,
+            detail: json!({"id": row.id}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::RevokeToken).await?;
+        Ok(())
     }
 
     /// The token's row; `None` where this is not a valid token, or it was revoked.

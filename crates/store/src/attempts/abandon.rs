@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgExecutor};
 use trainyard_core::Timestamp;
 use trainyard_core::event::Event;
 use trainyard_core::id::{AttemptId, Fence, RunId};
+use trainyard_core::principal::Act;
 use trainyard_core::run::AttemptRef;
 use trainyard_core::transition::{Illegal, TOLD_WITHIN};
 
@@ -46,7 +47,7 @@ impl SeenGone {
 /// A request to abandon the attempts that a run holds.
 #[derive(Debug, Clone)]
 pub struct GivingUp {
-    pub by: String,
+    pub by: Act,
     /// How long an attempt may take to end after it was asked to stop.
     pub patience: Duration,
     /// The claims that were [already seen as gone](Store::seen_gone) one lease renewal earlier. Once is not enough:
@@ -72,6 +73,7 @@ impl Store {
     /// As [`Store::advance`].
     pub async fn abandon(&self, run: RunId, giving_up: GivingUp) -> Result<Abandoned> {
         let input = Input {
+            act: Some(giving_up.by.clone()),
             giving_up: Some(giving_up),
             ..Input::default()
         };
@@ -128,7 +130,7 @@ impl GivingUp {
             };
             Event::AttemptAbandoned {
                 attempt,
-                by: self.by.clone(),
+                by: self.by.by.name.clone(),
                 patience: self.patience,
                 unattended: gone.iter().find(is_same).is_some(),
             }

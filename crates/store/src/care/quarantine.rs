@@ -7,13 +7,16 @@
 //!    log. Its containers are left alone.
 //! 4. A user can release it, a commit that changes the DAG releases it, and cancelling a run ends it.
 
+use serde_json::json;
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_core::text::without_nul;
 use trainyard_failpoint::{Effect as _, Point};
 
+use crate::access::audit::{self, Audited};
 use crate::attempts::holding;
 use crate::db::encoding::event::kind;
 use crate::db::error::{Error, Result, answered};
@@ -98,11 +101,7 @@ impl Store {
         .await?;
         let items = rows.into_iter().map(|row| {
             let repo = row.repo_name.unwrap_or_default();
-            let (kind, name) = match (row.run, row.dag_name) {
-                (Some(run), _) => ("run", run.to_string()),
-                (None, Some(dag)) => ("dag", format!("{repo}/{dag}")),
-                (None, None) => ("repo", repo),
-            };
+            let (kind, name) = named(row.run, &repo, row.dag_name.as_deref());
             Quarantined {
                 id: row.id,
                 kind,
@@ -130,9 +129,10 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn release_from_quarantine(&self, id: i64) -> Result<()> {
-        let row = sqlx::query!(
-            "with released as (delete from quarantine where id = $1 and held_at is not null returning repo, dag, run),
+    pub async fn release_from_quarantine(&self, act: &Act, id: i64) -> Result<()> {
+        let mut transaction = self.core.begin().await?;
+        let released = sqlx::query!(
+            r#"with released as (delete from quarantine where id = $1 and held_at is not null returning repo, dag, run),
             due_run as (
                 update run set wake_at = now() from released
                 where run.id = released.run and run.phase <> 'finished'
@@ -142,15 +142,26 @@ impl Store {
                 select run, now(), $2::text from released where run is not null
             ),
             due_repo as (update repo set next_sync_at = now() from released where repo.id = released.repo)
-            select run from released",
+            select q.run, d.name as "dag?", p.name as "repo!" from released q left join run r on r.id = q.run
+            left join dag d on d.id = coalesce(q.dag, r.dag) join repo p on p.id = coalesce(q.repo, d.repo)"#,
             id,
             kind::RUN_RELEASED
         )
-        .fetch_optional(&self.core.pool).at(Point::ReleaseFromQuarantine)
-        .await?;
-        if row.is_none() {
-            return Err(Error::not_found(format!("quarantine {id}")));
-        }
+        .fetch_optional(&mut *transaction)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("quarantine {id}")))?;
+        let (kind, name) = named(released.run, &released.repo, released.dag.as_deref());
+        let audited = Audited {
+            action: AuditAction::QuarantineRelease,
+            subject: Some(&name),
+            repo: Some(&released.repo),
+            detail: json!({"kind": kind}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction
+            .commit()
+            .at(Point::ReleaseFromQuarantine)
+            .await?;
         let wakes = &self.core.wakes;
         wakes.plan.wake();
         wakes.dispatch.wake();
@@ -162,10 +173,11 @@ impl Store {
     /// Ends a run in quarantine as errored, with the reason of the quarantine: the orchestrator cannot know any more
     /// which stages would have to run. Returns whether the run was in quarantine. Its containers are removed like
     /// those of any attempt that ended.
-    pub async fn end_quarantined(&self, run: RunId, by: &str) -> Result<bool> {
+    pub async fn end_quarantined(&self, act: &Act, run: RunId) -> Result<bool> {
         let mut transaction = self.core.begin().await?;
         let held = sqlx::query!(
-            "select q.reason from run r join quarantine q on q.run = r.id
+            "select q.reason, d.name as dag, p.name as repo from run r join quarantine q on q.run = r.id
+             join dag d on d.id = r.dag join repo p on p.id = d.repo
              where r.id = $1 and r.phase <> 'finished' and q.held_at is not null for no key update of r",
             run.0
         )
@@ -174,12 +186,20 @@ impl Store {
         let Some(held) = held else {
             return Ok(false);
         };
+        let by = &act.by.name;
         let message = format!("quarantined ({}), and ended by {by}", held.reason);
         let reason = Reason::new(ReasonCode::Internal, message);
         holding::end_unread(&mut transaction, run, Outcome::Errored, &reason).await?;
         sqlx::query!("delete from quarantine where run = $1", run.0)
             .execute(&mut *transaction)
             .await?;
+        let audited = Audited {
+            action: AuditAction::RunCancel,
+            subject: Some(&run.to_string()),
+            repo: Some(&held.repo),
+            detail: json!({"dag": format!("{}/{}", held.repo, held.dag), "quarantined": true}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
         transaction.commit().at(Point::EndQuarantined).await?;
         self.core.runs.remove(run);
         let wakes = &self.core.wakes;
@@ -188,6 +208,15 @@ impl Store {
         wakes.supervise.wake();
         wakes.runs.wake();
         Ok(true)
+    }
+}
+
+/// The kind and the name of a subject.
+fn named(run: Option<i64>, repo: &str, dag: Option<&str>) -> (&'static str, String) {
+    match (run, dag) {
+        (Some(run), _) => ("run", run.to_string()),
+        (None, Some(dag)) => ("dag", format!("{repo}/{dag}")),
+        (None, None) => ("repo", repo.to_owned()),
     }
 }
 

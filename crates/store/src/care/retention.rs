@@ -6,10 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::json;
 use trainyard_core::Timestamp;
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::access::audit::{self, Audited};
 use crate::db::error::Result;
 use crate::store::Store;
 
@@ -19,6 +22,10 @@ const UNUSED_VERSIONS_FOR: Duration = Duration::from_secs(3600);
 
 /// How many rows one transaction deletes: few enough that other transactions do not wait for it.
 const BATCH: i64 = 50;
+
+/// How many entries of the audit log are kept at most: a program that changes something every second fills them in 11
+/// days, and at most some hundred MiB of the database.
+const AUDIT_AT_MOST: i64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -32,10 +39,12 @@ pub struct Retention {
     pub deliveries_for: Duration,
     /// An image that was built for stages is kept for this long after a run last used it.
     pub images_for: Duration,
+    /// An entry of the audit log is kept for this long, if it is among the newest million.
+    pub audit_for: Duration,
 }
 
 impl Default for Retention {
-    /// 90 days and the newest 20 runs of each DAG; logs and deliveries 30 days; images 7 days.
+    /// 90 days and the newest 20 runs of each DAG; logs and deliveries 30 days; images 7 days; the audit log a year.
     fn default() -> Self {
         const DAY: u64 = 24 * 3600;
         Self {
@@ -44,6 +53,7 @@ impl Default for Retention {
             logs_for: Duration::from_secs(30 * DAY),
             deliveries_for: Duration::from_secs(30 * DAY),
             images_for: Duration::from_secs(7 * DAY),
+            audit_for: Duration::from_secs(365 * DAY),
         }
     }
 }
@@ -70,6 +80,8 @@ pub struct Pruned {
     pub daemons: u64,
     /// Faults of DAG files at commits that are no longer the head of a branch.
     pub faults: u64,
+    /// Entries of the audit log.
+    pub audit_entries: u64,
 }
 
 /// Runs to delete, each with its cause at the same index.
@@ -123,6 +135,7 @@ impl Store {
             dag_versions: self.prune_versions(rule, dry_run, gone).await?,
             daemons: self.prune_daemons(rule, dry_run).await?,
             faults: self.prune_faults(rule, dry_run).await?,
+            audit_entries: self.prune_audit(rule, dry_run).await?,
         })
     }
 
@@ -321,6 +334,45 @@ impl Store {
             }
         }
         Ok(old.len() as u64)
+    }
+
+    async fn prune_audit(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
+        let mut pruned = 0;
+        loop {
+            let old: Vec<i64> = sqlx::query_scalar!(
+                "select id from audit where at < clock_timestamp() - make_interval(secs => $1)
+                    or id <= (select max(id) from audit) - $2
+                 limit case when $3 then null else $4::bigint end",
+                rule.audit_for.as_secs_f64(),
+                AUDIT_AT_MOST,
+                dry_run,
+                BATCH
+            )
+            .fetch_all(&self.core.pool)
+            .await?;
+            pruned += old.len() as u64;
+            if dry_run || old.is_empty() {
+                return Ok(pruned);
+            }
+            sqlx::query!("delete from audit where id = any($1)", &old)
+                .execute(&self.core.pool)
+                .at(Point::PruneAudit)
+                .await?;
+        }
+    }
+
+    /// Records that a principal asked for garbage to be removed, before that begins: it takes many transactions.
+    pub async fn request_gc(&self, act: &Act) -> Result<()> {
+        let mut transaction = self.core.begin().await?;
+        let audited = Audited {
+            action: AuditAction::Gc,
+            subject: None,
+            repo: None,
+            detail: json!({}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::RequestGc).await?;
+        Ok(())
     }
 }
 

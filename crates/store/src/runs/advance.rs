@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::event::{AttemptEnd, Effect, Event};
 use trainyard_core::id::{AttemptId, DagId, Fence, RunId};
 use trainyard_core::outcome::Outcome;
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_core::run::{AttemptRef, Run, RunPhase};
 use trainyard_core::transition::{Illegal, Step};
 use trainyard_failpoint::Point;
 
+use crate::access::audit::{self, Audited};
 use crate::attempts::abandon::GivingUp;
 use crate::care::quarantine::Subject;
 use crate::db::error::{Error, Result, repeated};
@@ -25,6 +28,7 @@ use crate::runs::lock::{LockedRun, lock_runs};
 use crate::runs::state::{KnownRun, load_runs, overlay};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
+use crate::triggers::dags::PinnedDag;
 
 /// How long a queued run waits until it is planned again without a wake.
 const QUEUED_LOOK: Duration = Duration::from_secs(60);
@@ -50,6 +54,8 @@ pub(crate) struct Input {
     pub(crate) events: Vec<Event>,
     pub(crate) ends: Vec<(AttemptId, Fence, AttemptEnd)>,
     pub(crate) giving_up: Option<GivingUp>,
+    /// Who asks for it; `None` for what no principal asks for.
+    pub(crate) act: Option<Act>,
 }
 
 /// How the end of an attempt was received.
@@ -163,12 +169,42 @@ pub(crate) async fn advance_in(
         let mut run = Run::clone(&known.run);
         overlay(&mut run, &held);
         match take_step(&known.pinned, &mut run, &events, now) {
-            Ok(step) => add_step(draft, &locked, known, run, step, now),
+            Ok(step) => {
+                if let Some(act) = &input.act {
+                    audit_step(connection, act, id, &known.pinned, &step).await?;
+                }
+                add_step(draft, &locked, known, run, step, now);
+            }
             Err(error) => draft.add_failure(id, error),
         }
     }
     draft.write(connection).await?;
     classify_ends(connection, unmatched, draft).await
+}
+
+/// Records who cancelled or abandoned a run, unless that was refused.
+async fn audit_step(
+    connection: &mut PgConnection,
+    act: &Act,
+    run: RunId,
+    pinned: &PinnedDag,
+    step: &Step,
+) -> Result<()> {
+    let action = step.applied.iter().find_map(|event| match event {
+        Event::CancelRequested { .. } => Some(AuditAction::RunCancel),
+        Event::AttemptAbandoned { .. } => Some(AuditAction::RunAbandon),
+        _ => None,
+    });
+    let Some(action) = action else {
+        return Ok(());
+    };
+    let audited = Audited {
+        action,
+        subject: Some(&run.to_string()),
+        repo: Some(pinned.repo_name.as_str()),
+        detail: json!({"dag": pinned.full_name()}),
+    };
+    audit::record(connection, act, audited).await
 }
 
 /// Adds what a step did to a run, and the answer to the caller.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, RepoId, RunId};
+use trainyard_core::principal::Act;
 use trainyard_core::run::CancelledBy;
 use trainyard_failpoint::Point;
 
@@ -42,7 +43,7 @@ impl Store {
     /// # Errors
     /// A database error. Runs that were cancelled before it stay cancelled.
     /// `LaterFormat` where only such runs are left.
-    pub async fn cancel_runs(&self, filter: &CancelFilter, by: &str) -> Result<CancelledRuns> {
+    pub async fn cancel_runs(&self, act: &Act, filter: &CancelFilter) -> Result<CancelledRuns> {
         let rows = sqlx::query!(
             r#"select r.id,
                 exists (select from quarantine q where q.run = r.id and q.held_at is not null) as "is_held_back!"
@@ -61,11 +62,11 @@ impl Store {
         for rows in rows.chunks(TOGETHER) {
             let sound = rows.iter().filter(|row| !row.is_held_back);
             let sound: Vec<RunId> = sound.map(|row| RunId(row.id)).collect();
-            let together = self.cancel_together(&sound, by).await?;
+            let together = self.cancel_together(act, &sound).await?;
             for run in rows.iter().map(|row| RunId(row.id)) {
                 let is_cancelled = match together.get(&run) {
                     Some(is_cancelled) => *is_cancelled,
-                    None => match self.cancel_run(run, by).await {
+                    None => match self.cancel_run(act, run).await {
                         Err(error @ Error::LaterFormat { .. }) => {
                             later = Some(error);
                             false
@@ -90,14 +91,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::advance`].
-    pub async fn cancel_run(&self, run: RunId, by: &str) -> Result<bool> {
-        if self.end_quarantined(run, by).await? {
+    pub async fn cancel_run(&self, act: &Act, run: RunId) -> Result<bool> {
+        if self.end_quarantined(act, run).await? {
             return Ok(true);
         }
-        match self.advance(run, &[requested(by)]).await {
+        match self.advance_by(run, &requested(act)).await {
             Ok(advanced) => Ok(advanced.refused.is_empty()),
             // A run that this call found unreadable has been quarantined by it.
-            Err(error) if error.fault().is_some() => match self.end_quarantined(run, by).await? {
+            Err(error) if error.fault().is_some() => match self.end_quarantined(act, run).await? {
                 true => Ok(true),
                 false => Err(error),
             },
@@ -107,11 +108,8 @@ impl Store {
 
     /// Cancels runs in one transaction. Returns for each whether it had not ended. Runs that caused an error are
     /// missing, and are cancelled one by one.
-    async fn cancel_together(&self, runs: &[RunId], by: &str) -> Result<BTreeMap<RunId, bool>> {
-        let input = Input {
-            events: vec![requested(by)],
-            ..Input::default()
-        };
+    async fn cancel_together(&self, act: &Act, runs: &[RunId]) -> Result<BTreeMap<RunId, bool>> {
+        let input = requested(act);
         let work: BTreeMap<RunId, Input> = runs.iter().map(|run| (*run, input.clone())).collect();
         let committed = repeated(|| async {
             let mut transaction = self.core.begin().await?;
@@ -134,8 +132,12 @@ impl Store {
     }
 }
 
-fn requested(by: &str) -> Event {
-    Event::CancelRequested {
-        by: CancelledBy::Actor(by.to_owned()),
+fn requested(act: &Act) -> Input {
+    Input {
+        events: vec![Event::CancelRequested {
+            by: CancelledBy::Actor(act.by.name.clone()),
+        }],
+        act: Some(act.clone()),
+        ..Input::default()
     }
 }

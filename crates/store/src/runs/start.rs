@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::again::Earlier;
@@ -10,11 +11,13 @@ use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::name::ParamName;
 use trainyard_core::param::ParamValue;
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_core::run::{Run, RunFacts};
 use trainyard_core::transition::Step;
 use trainyard_failpoint::Point;
 use uuid::Uuid;
 
+use crate::access::audit::{self, Audited};
 use crate::db::encoding;
 use crate::db::encoding::cause::CauseDoc;
 use crate::db::encoding::event::place;
@@ -66,7 +69,7 @@ impl Store {
     /// # Errors
     /// `NotFound` for an unknown version or an unknown run to retry; `Conflict` where that run has not ended, leaves
     /// nothing to do, or its results may not be reused; `Corrupt`.
-    pub async fn start_run(&self, new: &NewRun) -> Result<Recorded> {
+    pub async fn start_run(&self, act: &Act, new: &NewRun) -> Result<Recorded> {
         let (recorded, committed) = repeated(|| async {
             let mut transaction = self.core.begin().await?;
             let (mut draft, mut room) = (Draft::default(), self.core.room());
@@ -79,12 +82,40 @@ impl Store {
                 &mut room,
             )
             .await?;
+            if let Recorded::Started(run) = recorded {
+                let pinned = pinned(&self.core, &mut transaction, new.version).await?;
+                audit_start(&mut transaction, act, new, &pinned, run).await?;
+            }
             Ok((recorded, draft.commit(transaction, Point::StartRun).await?))
         })
         .await?;
         committed.settle(&self.core).await;
         Ok(recorded)
     }
+}
+
+/// Records who started a run by hand.
+async fn audit_start(
+    connection: &mut PgConnection,
+    act: &Act,
+    new: &NewRun,
+    pinned: &PinnedDag,
+    run: RunId,
+) -> Result<()> {
+    let dag = pinned.full_name();
+    let (action, subject) = match &new.cause.kind {
+        CauseKind::Retry { of, .. } => (AuditAction::RunRetry, of.to_string()),
+        CauseKind::Manual { .. } | CauseKind::Push { .. } | CauseKind::Schedule { .. } => {
+            (AuditAction::DagTrigger, dag.clone())
+        }
+    };
+    let audited = Audited {
+        action,
+        subject: Some(&subject),
+        repo: Some(pinned.repo_name.as_str()),
+        detail: json!({"run": run.0, "dag": dag, "commit": new.cause.commit}),
+    };
+    audit::record(connection, act, audited).await
 }
 
 /// Starts a run within the caller's transaction. With `respects_pause`, the cause is recorded as refused where the

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use serde_json::json;
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagId, DagVersionId, RepoId};
 use trainyard_core::name::{DagName, RepoName};
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::access::audit::{self, Audited};
 use crate::db::encoding;
 use crate::db::encoding::dag::DagDoc;
 use crate::db::error::{Error, Result};
@@ -35,6 +38,13 @@ pub struct PinnedDag {
 
 /// About how many bytes a decoded stage takes, apart from its texts.
 const STAGE_BYTES: usize = 2048;
+
+impl PinnedDag {
+    /// The name of the DAG with that of its repo: `shop/train`.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}/{}", self.repo_name, self.dag.name())
+    }
+}
 
 /// A DAG file at a commit.
 #[derive(Debug, Clone)]
@@ -129,14 +139,33 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn pause_dag(&self, dag: DagId, paused: bool) -> Result<()> {
-        let done = sqlx::query!("update dag set paused = $2 where id = $1", dag.0, paused)
-            .execute(&self.core.pool)
-            .at(Point::PauseDag)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::not_found("such DAG"));
+    pub async fn pause_dag(&self, act: &Act, dag: DagId, paused: bool) -> Result<()> {
+        let mut transaction = self.core.begin().await?;
+        let known = sqlx::query!(
+            "select d.name, d.paused, r.name as repo from dag d join repo r on r.id = d.repo
+             where d.id = $1 for no key update of d",
+            dag.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await?
+        .ok_or_else(|| Error::not_found("such DAG"))?;
+        if known.paused == paused {
+            return Ok(());
         }
+        sqlx::query!("update dag set paused = $2 where id = $1", dag.0, paused)
+            .execute(&mut *transaction)
+            .await?;
+        let audited = Audited {
+            action: match paused {
+                true => AuditAction::DagPause,
+                false => AuditAction::DagUnpause,
+            },
+            subject: Some(&format!("{}/{}", known.repo, known.name)),
+            repo: Some(&known.repo),
+            detail: json!({}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::PauseDag).await?;
         self.core.wakes.schedule.wake();
         Ok(())
     }

@@ -1,14 +1,18 @@
 //! Removes repos and DAGs with their history; and counts how much that is.
 
+use serde_json::json;
 use sqlx::PgConnection;
 use trainyard_core::id::{DagId, RepoId};
 use trainyard_core::measure::counted;
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::access::audit::{self, Audited};
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 use crate::triggers::dags::lock_repo;
+use crate::triggers::repos::repo_name;
 
 /// What is deleted with a repo or a DAG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,26 +81,31 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` while it has runs that have not ended.
-    pub async fn remove_repo(&self, repo: RepoId) -> Result<()> {
+    pub async fn remove_repo(&self, act: &Act, repo: RepoId) -> Result<()> {
         let mut transaction = self.core.begin().await?;
         lock_repo(&mut transaction, repo).await?;
         let dags = sqlx::query_scalar!("select id from dag where repo = $1", repo.0)
             .fetch_all(&mut *transaction)
             .await?;
+        let name = repo_name(&mut transaction, repo).await?;
         let live = live_runs(&mut transaction, &dags).await?;
         if live > 0 {
-            let name = sqlx::query_scalar!("select name from repo where id = $1", repo.0)
-                .fetch_one(&mut *transaction)
-                .await?;
             return Err(Error::conflict(format!(
                 "{}; wait, or run `trainyard run cancel --repo {name}`, then remove it",
                 not_ended(live, "this repo")
             )));
         }
-        remove_dags(&mut transaction, &dags).await?;
+        let runs = remove_dags(&mut transaction, &dags).await?;
         sqlx::query!("delete from repo where id = $1", repo.0)
             .execute(&mut *transaction)
             .await?;
+        let audited = Audited {
+            action: AuditAction::RepoRemove,
+            subject: Some(&name),
+            repo: Some(&name),
+            detail: json!({"dags": dags.len(), "runs": runs}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
         transaction.commit().at(Point::RemoveRepo).await?;
         // A sync that is going on ends.
         self.core.wakes.sync.wake();
@@ -108,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` while the followed branch has it, or while it has runs that have not ended.
-    pub async fn remove_dag(&self, dag: DagId) -> Result<()> {
+    pub async fn remove_dag(&self, act: &Act, dag: DagId) -> Result<()> {
         let mut transaction = self.core.begin().await?;
         let repo = sqlx::query_scalar!("select repo from dag where id = $1", dag.0)
             .fetch_optional(&mut *transaction)
@@ -141,7 +150,14 @@ impl Store {
                 repo = row.repo
             )));
         }
-        remove_dags(&mut transaction, &[dag.0]).await?;
+        let runs = remove_dags(&mut transaction, &[dag.0]).await?;
+        let audited = Audited {
+            action: AuditAction::DagRemove,
+            subject: Some(&format!("{}/{}", row.repo, row.name)),
+            repo: Some(&row.repo),
+            detail: json!({"runs": runs}),
+        };
+        audit::record(&mut transaction, act, audited).await?;
         transaction.commit().at(Point::RemoveDag).await?;
         Ok(())
     }
@@ -163,17 +179,19 @@ fn not_ended(live: u64, of: &str) -> String {
     format!("{} of {of} {have} not ended", counted(live, "run"))
 }
 
-/// Deletes from the leaves up: runs reference versions and causes, which cascades alone would delete first.
-async fn remove_dags(connection: &mut PgConnection, dags: &[Uuid]) -> Result<()> {
+/// Deletes from the leaves up: runs reference versions and causes, which cascades alone would delete first. Returns the
+/// number of runs.
+async fn remove_dags(connection: &mut PgConnection, dags: &[Uuid]) -> Result<u64> {
     sqlx::query!(
         "delete from run_event where run in (select id from run where dag = any($1))",
         dags
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!("delete from run where dag = any($1)", dags)
+    let runs = sqlx::query!("delete from run where dag = any($1)", dags)
         .execute(&mut *connection)
-        .await?;
+        .await?
+        .rows_affected();
     sqlx::query!("delete from schedule where dag = any($1)", dags)
         .execute(&mut *connection)
         .await?;
@@ -186,5 +204,5 @@ async fn remove_dags(connection: &mut PgConnection, dags: &[Uuid]) -> Result<()>
     sqlx::query!("delete from dag where id = any($1)", dags)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(runs)
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
+use trainyard_core::principal::{Act, AuditAction};
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
+use crate::access::audit::{self, Audited};
 use crate::access::secrets::open_text;
 use crate::care::quarantine::{Subject, Weight};
 use crate::db::encoding;
@@ -52,6 +56,45 @@ pub struct RepoChange {
     pub credentials: Option<Option<RepoCredentials>>,
 }
 
+impl NewRepo {
+    /// For the audit log: its address and branch, and which secrets it has.
+    fn audited(&self) -> Value {
+        json!({
+            "url": self.url,
+            "branch": self.followed_branch,
+            "webhook_secret": self.webhook_secret.is_some(),
+            "credentials": self.credentials.as_ref().map(RepoCredentials::word),
+        })
+    }
+}
+
+impl RepoChange {
+    /// For the audit log: what is changed, and of secrets only that they are.
+    fn audited(&self) -> Value {
+        let mut detail = serde_json::Map::new();
+        let mut note = |key: &str, value: Option<Value>| {
+            detail.extend(value.map(|value| (key.to_owned(), value)));
+        };
+        note("url", self.url.as_ref().map(|url| json!(url)));
+        note(
+            "branch",
+            self.followed_branch.as_ref().map(|branch| json!(branch)),
+        );
+        note(
+            "poll_every_seconds",
+            self.poll_every.map(|every| json!(every.as_secs())),
+        );
+        note(
+            "webhook_secret",
+            self.webhook_secret.as_ref().map(|_| json!(true)),
+        );
+        let word =
+            |given: &Option<RepoCredentials>| json!(given.as_ref().map(RepoCredentials::word));
+        note("credentials", self.credentials.as_ref().map(word));
+        Value::Object(detail)
+    }
+}
+
 /// The credentials that a repo is fetched with.
 #[derive(Debug, Clone)]
 pub enum RepoCredentials {
@@ -66,6 +109,16 @@ pub enum RepoCredentials {
         /// The hosts that the key may be used with, in the format of a `known_hosts` file.
         known_hosts: String,
     },
+}
+
+impl RepoCredentials {
+    /// Their kind, for the audit log.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Login { .. } => "login",
+            Self::SshKey { .. } => "ssh_key",
+        }
+    }
 }
 
 /// The number of a repo's address: each change of its URL or its credentials counts it up.
@@ -131,11 +184,12 @@ impl Store {
     /// # Errors
     /// `Conflict` where the name is taken or the URL contains a password,
     /// `NoSecretKey` where there is something to seal.
-    pub async fn add_repo(&self, new: &NewRepo) -> Result<RepoId> {
+    pub async fn add_repo(&self, act: &Act, new: &NewRepo) -> Result<RepoId> {
         if holds_password(&new.url) {
             return Err(url_with_password());
         }
         let id = RepoId(Uuid::now_v7());
+        let mut transaction = self.core.begin().await?;
         let done = sqlx::query!(
             "insert into repo (id, name, url, address_number, followed_branch, poll_seconds, webhook_secret, credentials,
                 created_at, next_sync_at)
@@ -150,7 +204,7 @@ impl Store {
             seal_credentials(&self.core, id, new.credentials.as_ref())?,
             AddressNumber::FIRST.0
         )
-        .execute(&self.core.pool).at(Point::AddRepo)
+        .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Err(Error::conflict(format!(
@@ -158,6 +212,14 @@ impl Store {
                 new.name
             )));
         }
+        let audited = Audited {
+            action: AuditAction::RepoAdd,
+            subject: Some(new.name.as_str()),
+            repo: Some(new.name.as_str()),
+            detail: new.audited(),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::AddRepo).await?;
         self.core.wakes.sync.wake();
         Ok(id)
     }
@@ -185,6 +247,7 @@ impl Store {
     /// `NotFound`; `Conflict` where the URL contains a password; `NoSecretKey` where there is something to seal.
     pub async fn change_repo(
         &self,
+        act: &Act,
         repo: RepoId,
         decided_for: AddressNumber,
         change: &RepoChange,
@@ -193,6 +256,7 @@ impl Store {
             return Err(url_with_password());
         }
         let credentials = change.credentials.as_ref();
+        let mut transaction = self.core.begin().await?;
         let row = sqlx::query!(
             r#"with changed as (
              update repo set url = coalesce($2, url),
@@ -211,8 +275,7 @@ impl Store {
             released as (
                 delete from quarantine where repo in (select id from changed) and ($2::text is not null or $7)
             )
-            select exists (select from changed) as "is_changed!",
-                exists (select from repo where id = $1) as "is_there!""#,
+            select exists (select from changed) as "is_changed!", (select name from repo where id = $1) as name"#,
             repo.0,
             change.url.as_deref(),
             change.followed_branch.is_some(),
@@ -223,17 +286,22 @@ impl Store {
             seal_credentials(&self.core, repo, credentials.and_then(Option::as_ref))?,
             decided_for.0
         )
-        .fetch_one(&self.core.pool)
-        .at(Point::ChangeRepo)
+        .fetch_one(&mut *transaction)
         .await?;
-        match (row.is_changed, row.is_there) {
-            (true, _) => {
-                self.core.wakes.sync.wake();
-                Ok(RepoChanged::Recorded)
-            }
-            (false, true) => Ok(RepoChanged::Stale),
-            (false, false) => Err(Error::not_found("such repo")),
+        let name = row.name.ok_or_else(|| Error::not_found("such repo"))?;
+        if !row.is_changed {
+            return Ok(RepoChanged::Stale);
         }
+        let audited = Audited {
+            action: AuditAction::RepoSet,
+            subject: Some(&name),
+            repo: Some(&name),
+            detail: change.audited(),
+        };
+        audit::record(&mut transaction, act, audited).await?;
+        transaction.commit().at(Point::ChangeRepo).await?;
+        self.core.wakes.sync.wake();
+        Ok(RepoChanged::Recorded)
     }
 
     /// Whether this is the address of a repo still. One that was removed has none.
@@ -387,6 +455,17 @@ impl Store {
             address: AddressNumber(row.address_number),
         })
     }
+}
+
+/// The name of a repo, which is not removed before the end of the transaction.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) async fn repo_name(connection: &mut PgConnection, repo: RepoId) -> Result<String> {
+    sqlx::query_scalar!("select name from repo where id = $1 for key share", repo.0)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| Error::not_found("such repo"))
 }
 
 fn url_with_password() -> Error {

@@ -21,7 +21,7 @@ async fn held(place: &Place) -> (RunId, Claim) {
 /// Abandons a run as another daemon does that knows only what the database says.
 async fn abandon_gone(place: &Place, run: RunId, gone: SeenGone) -> Abandoned {
     let giving_up = GivingUp {
-        by: "ada".into(),
+        by: ada(),
         patience: PATIENCE,
         gone,
     };

@@ -52,7 +52,7 @@ async fn a_run_of_a_later_format_is_left_alone_and_the_others_go_on() {
     for error in [
         store.advance(later, &[]).await.unwrap_err(),
         store.run_detail(later).await.unwrap_err(),
-        store.cancel_run(later, "ada").await.unwrap_err(),
+        store.cancel_run(&ada(), later).await.unwrap_err(),
     ] {
         assert!(
             matches!(
@@ -149,7 +149,7 @@ async fn a_tick_of_a_later_format_waits_for_a_newer_daemon() {
             .unwrap_err(),
         store.dag_detail(dags[0].id).await.map(drop).unwrap_err(),
         store
-            .start_run(&manual(dags[0].id, dags[0].version.unwrap(), None))
+            .start_run(&ada(), &manual(dags[0].id, dags[0].version.unwrap(), None))
             .await
             .map(drop)
             .unwrap_err(),
@@ -182,9 +182,9 @@ async fn cancelling_all_runs_leaves_those_of_a_later_format_and_then_says_so() {
         before: None,
         limit: 10,
     };
-    let cancelled = store.cancel_runs(&filter, "ada").await.unwrap();
+    let cancelled = store.cancel_runs(&ada(), &filter).await.unwrap();
     assert_eq!((cancelled.runs, cancelled.more), (vec![well], false));
-    let error = store.cancel_runs(&filter, "ada").await.unwrap_err();
+    let error = store.cancel_runs(&ada(), &filter).await.unwrap_err();
     assert!(
         error.to_string().contains(&format!("run {later}")),
         "{error}"

@@ -72,7 +72,7 @@ async fn history() -> Place {
         request: None,
     };
     assert!(matches!(
-        store.start_run(&again).await.unwrap(),
+        store.start_run(&ada(), &again).await.unwrap(),
         Recorded::Started(_)
     ));
     run_through(&place, &place.claim_one().await, good()).await;

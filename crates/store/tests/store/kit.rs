@@ -14,9 +14,10 @@ use trainyard_core::Timestamp;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::dag::{Dag, DagDraft};
 use trainyard_core::event::{AttemptEnd, Ending};
-use trainyard_core::id::{DaemonId, DagId, DagVersionId, RepoId, RunId};
+use trainyard_core::id::{DaemonId, DagId, DagVersionId, RepoId, RunId, TokenId};
 use trainyard_core::name::{DagName, RepoName, StageName};
 use trainyard_core::overlap::{Concurrency, Overlap};
+use trainyard_core::principal::{Act, Principal};
 use trainyard_core::stage::{
     Command as StageCommand, ImageSource, PullPolicy, RunOn, Stage, StageKind, StageProgram,
 };
@@ -216,7 +217,7 @@ impl Place {
     pub(crate) async fn start(&self, (dag, version): (DagId, DagVersionId)) -> RunId {
         match self
             .store
-            .start_run(&manual(dag, version, None))
+            .start_run(&ada(), &manual(dag, version, None))
             .await
             .unwrap()
         {
@@ -300,6 +301,14 @@ pub(crate) fn request(daemon: DaemonId, slots: u32) -> ClaimRequest {
     }
 }
 
+/// The holder of the token `ada`, who makes the changes of these tests.
+pub(crate) fn ada() -> Act {
+    Act {
+        by: Principal::token(TokenId(uuid::Uuid::nil()), "ada"),
+        peer: Some([192, 0, 2, 1].into()),
+    }
+}
+
 pub(crate) async fn add_repo(store: &Store, name: &str) -> RepoId {
     let new = NewRepo {
         name: RepoName::new(name).unwrap(),
@@ -309,7 +318,7 @@ pub(crate) async fn add_repo(store: &Store, name: &str) -> RepoId {
         webhook_secret: Some("hook-secret".into()),
         credentials: None,
     };
-    store.add_repo(&new).await.unwrap()
+    store.add_repo(&ada(), &new).await.unwrap()
 }
 
 pub(crate) async fn register(store: &Store, host: &str) -> DaemonId {

@@ -255,7 +255,7 @@ async fn viewers_do_not_wait_until_the_work_is_done() {
     let starting: Vec<_> = (0..4)
         .map(|_| {
             let (store, new) = (place.store.clone(), manual(dag, version, None));
-            tokio::spawn(async move { store.start_run(&new).await })
+            tokio::spawn(async move { store.start_run(&ada(), &new).await })
         })
         .collect();
     let waiting = "select count(*) from pg_stat_activity where datname = current_database()

@@ -7,6 +7,7 @@
 
 mod abandonment;
 mod adoption;
+mod audit;
 mod blobs;
 mod claims;
 mod condition;

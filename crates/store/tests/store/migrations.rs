@@ -74,6 +74,12 @@ const SAMPLES: &[(i64, &str)] = &[
         "insert into quarantine (dag, place, reason, failures, first_at, last_at, held_at)
             values ('00000000-0000-7000-8000-000000000005', 'scheduling', 'why', 1, now(), now(), now());",
     ),
+    (
+        20_261_129_210_001,
+        "insert into audit (at, principal_kind, principal_id, principal, peer, action, subject, repo, detail)
+            values (now(), 'token', '00000000-0000-7000-8000-000000000004', 'laptop', '192.0.2.1', 'secret.set', 'DSN',
+                'shop', '{}');",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,12 @@ async fn many_at_once_never_run_together() {
     let (dag, version) = place.dag(&limited("a", Overlap::Queue)).await;
     let starts = (0..12).map(|_| {
         let store = place.store.clone();
-        tokio::spawn(async move { store.start_run(&manual(dag, version, None)).await.unwrap() })
+        tokio::spawn(async move {
+            store
+                .start_run(&ada(), &manual(dag, version, None))
+                .await
+                .unwrap()
+        })
     });
     for start in starts.collect::<Vec<_>>() {
         start.await.unwrap();
@@ -113,7 +118,7 @@ async fn a_waiting_run_can_be_cancelled() {
     assert!(matches!(
         place
             .store
-            .start_run(&manual(dag, version, None))
+            .start_run(&ada(), &manual(dag, version, None))
             .await
             .unwrap(),
         Recorded::Started(_)
@@ -155,7 +160,7 @@ fn limited_by_branch(overlap: Overlap) -> Dag {
 async fn start_on(place: &Place, ids: (DagId, DagVersionId), branch: Option<&str>) -> RunId {
     let mut new = manual(ids.0, ids.1, None);
     new.cause.branch = branch.map(ToOwned::to_owned);
-    match place.store.start_run(&new).await.unwrap() {
+    match place.store.start_run(&ada(), &new).await.unwrap() {
         Recorded::Started(run) => run,
         other => panic!("no run was started: {other:?}"),
     }

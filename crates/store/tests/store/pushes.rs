@@ -167,13 +167,13 @@ async fn a_branch_that_was_deleted_and_pushed_again_is_new_and_counts_on() {
 async fn a_paused_dag_takes_note_of_the_push_and_starts_nothing() {
     let place = Place::new().await;
     let (dag, _) = place.dag(&chain("a", 1)).await;
-    place.store.pause_dag(dag, true).await.unwrap();
+    place.store.pause_dag(&ada(), dag, true).await.unwrap();
     assert_eq!(
         recorded(&place, push(None, '1', vec![file(&chain("a", 1))])).await,
         (0, 0)
     );
     assert_eq!(place.text("select refused from cause").await, "paused");
-    place.store.pause_dag(dag, false).await.unwrap();
+    place.store.pause_dag(&ada(), dag, false).await.unwrap();
     assert_eq!(
         recorded(&place, push(Some('1'), '2', vec![file(&chain("a", 1))])).await,
         (1, 0)
@@ -358,7 +358,7 @@ async fn a_dag_name_of_several_repos_has_to_be_given_in_full() {
         webhook_secret: None,
         credentials: None,
     };
-    let lab = place.store.add_repo(&new).await.unwrap();
+    let lab = place.store.add_repo(&ada(), &new).await.unwrap();
     place.dag(&chain("a", 1)).await;
     place
         .store
@@ -390,7 +390,11 @@ async fn a_removed_repo_leaves_nothing_but_not_while_it_runs() {
         push(None, '1', vec![file(&scheduled("night", "0 3 * * *"))]),
     )
     .await;
-    let refused = place.store.remove_repo(place.repo).await.unwrap_err();
+    let refused = place
+        .store
+        .remove_repo(&ada(), place.repo)
+        .await
+        .unwrap_err();
     let refused = refused.to_string();
     assert!(
         refused.starts_with("1 run of this repo has not ended"),
@@ -402,7 +406,7 @@ async fn a_removed_repo_leaves_nothing_but_not_while_it_runs() {
     );
     let claim = place.claim_one().await;
     finish(&place.store, &claim, good()).await.unwrap();
-    place.store.remove_repo(place.repo).await.unwrap();
+    place.store.remove_repo(&ada(), place.repo).await.unwrap();
     for table in [
         "repo",
         "dag",

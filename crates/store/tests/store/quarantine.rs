@@ -120,11 +120,17 @@ async fn a_released_run_goes_on_once_its_dag_version_is_fixed() {
         )
         .await;
     let held = only(&store).await;
-    store.release_from_quarantine(held.id).await.unwrap();
+    store
+        .release_from_quarantine(&ada(), held.id)
+        .await
+        .unwrap();
     let claims = store.claim(&place.request(8)).await.unwrap();
     assert_eq!(claims[0].run.facts.id, poisoned);
     assert!(store.quarantined().await.unwrap().is_empty());
-    let error = store.release_from_quarantine(held.id).await.unwrap_err();
+    let error = store
+        .release_from_quarantine(&ada(), held.id)
+        .await
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("there is no quarantine {}", held.id)
@@ -135,9 +141,9 @@ async fn a_released_run_goes_on_once_its_dag_version_is_fixed() {
 async fn a_quarantined_run_can_be_ended_and_says_why() {
     let (place, store, poisoned, good) = poisoned().await;
     store.claim(&place.request(8)).await.unwrap();
-    assert!(store.end_quarantined(poisoned, "anna").await.unwrap());
+    assert!(store.end_quarantined(&ada(), poisoned).await.unwrap());
     assert!(
-        !store.end_quarantined(good, "anna").await.unwrap(),
+        !store.end_quarantined(&ada(), good).await.unwrap(),
         "it is not in quarantine"
     );
     let runs = store.list_runs(&RunFilter::default()).await.unwrap();
@@ -145,7 +151,7 @@ async fn a_quarantined_run_can_be_ended_and_says_why() {
     let reason = run.reason.as_ref().unwrap();
     assert_eq!(run.state.as_str(), "errored");
     assert_eq!(reason.code, ReasonCode::Internal);
-    assert!(reason.message.ends_with("and ended by anna"), "{reason:?}");
+    assert!(reason.message.ends_with("and ended by ada"), "{reason:?}");
     assert!(store.quarantined().await.unwrap().is_empty());
     assert_eq!(store.check_invariants().await.unwrap(), []);
 }

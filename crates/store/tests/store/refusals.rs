@@ -13,7 +13,7 @@ async fn a_nul_is_refused_and_waiting_does_not_help() {
     let (dag, version) = place.dag(&chain("a", 1)).await;
     let in_text = place.store.resolve_dag("a\0").await.unwrap_err();
     let new = manual(dag, version, Some("request\0"));
-    let in_json = place.store.start_run(&new).await.unwrap_err();
+    let in_json = place.store.start_run(&ada(), &new).await.unwrap_err();
     for error in [in_text, in_json] {
         assert!(error.is_about_nul(), "{error:?}");
         assert!(error.refusal().is_some() && !error.is_transient());
@@ -70,7 +70,7 @@ async fn a_run_with_a_write_that_is_always_refused_is_quarantined() {
     }
     let held = place.store.quarantine_of(run).await.unwrap().unwrap();
     assert!(held.reason.contains("23514"), "{held:?}");
-    assert!(place.store.end_quarantined(run, "ada").await.unwrap());
+    assert!(place.store.end_quarantined(&ada(), run).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,10 @@ fn delivery(place: &Place, id: &str, push: bool) -> NewDelivery {
 
 async fn changed(store: &Store, repo: RepoId, change: &RepoChange) {
     let address = store.repo_remote(repo).await.unwrap().address;
-    let changed = store.change_repo(repo, address, change).await.unwrap();
+    let changed = store
+        .change_repo(&ada(), repo, address, change)
+        .await
+        .unwrap();
     assert_eq!(changed, RepoChanged::Recorded);
 }
 
@@ -138,7 +141,7 @@ async fn credentials_come_back_for_the_fetch() {
             password: "hush".into(),
         }),
     };
-    let id = place.store.add_repo(&new).await.unwrap();
+    let id = place.store.add_repo(&ada(), &new).await.unwrap();
     let remote = place.store.repo_remote(id).await.unwrap();
     let Some(RepoCredentials::Login { username, password }) = remote.credentials else {
         panic!("other credentials");
@@ -148,7 +151,7 @@ async fn credentials_come_back_for_the_fetch() {
         ("https://example.org/p.git", "bot")
     );
     assert_eq!(password.expose_secret(), "hush");
-    let taken = place.store.add_repo(&new).await.unwrap_err();
+    let taken = place.store.add_repo(&ada(), &new).await.unwrap_err();
     assert!(matches!(taken, Error::Conflict { .. }));
 }
 
@@ -166,7 +169,7 @@ async fn a_key_comes_back_for_the_fetch_with_its_known_hosts() {
             known_hosts: "example.org ssh-ed25519 AAAA".into(),
         }),
     };
-    let id = place.store.add_repo(&new).await.unwrap();
+    let id = place.store.add_repo(&ada(), &new).await.unwrap();
     let remote = place.store.repo_remote(id).await.unwrap();
     let Some(RepoCredentials::SshKey { key, known_hosts }) = remote.credentials else {
         panic!("other credentials");
@@ -186,7 +189,7 @@ async fn a_password_in_a_url_is_refused_since_urls_are_shown() {
         webhook_secret: None,
         credentials: None,
     };
-    let refused = place.store.add_repo(&new).await.unwrap_err();
+    let refused = place.store.add_repo(&ada(), &new).await.unwrap_err();
     assert!(refused.to_string().contains("credentials") && !refused.to_string().contains("hush"));
     for fine in [
         "https://bot@example.org/p.git",
@@ -195,7 +198,7 @@ async fn a_password_in_a_url_is_refused_since_urls_are_shown() {
     ] {
         new.url = fine.into();
         new.name = RepoName::new(format!("r{}", fine.len())).unwrap();
-        place.store.add_repo(&new).await.unwrap();
+        place.store.add_repo(&ada(), &new).await.unwrap();
     }
 }
 
@@ -214,7 +217,7 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
             password: "hush".into(),
         }),
     };
-    let id = store.add_repo(&new).await.unwrap();
+    let id = store.add_repo(&ada(), &new).await.unwrap();
     store
         .record_sync(id, FIRST_ADDRESS, 0, SyncOutcome::Good)
         .await
@@ -270,7 +273,10 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         ..RepoChange::default()
     };
     let address = store.repo_remote(id).await.unwrap().address;
-    let refused = store.change_repo(id, address, &leaky).await.unwrap_err();
+    let refused = store
+        .change_repo(&ada(), id, address, &leaky)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, Error::Conflict { .. }));
 }
 
@@ -359,11 +365,15 @@ async fn a_change_that_was_decided_for_an_earlier_address_is_not_made() {
         ..RepoChange::default()
     };
     let before = place.everything().await;
-    let stale = store.change_repo(repo, FIRST_ADDRESS, &completed).await;
+    let stale = store
+        .change_repo(&ada(), repo, FIRST_ADDRESS, &completed)
+        .await;
     assert_eq!(stale.unwrap(), RepoChanged::Stale);
     assert_eq!(place.everything().await, before);
-    store.remove_repo(repo).await.unwrap();
-    let gone = store.change_repo(repo, FIRST_ADDRESS, &completed).await;
+    store.remove_repo(&ada(), repo).await.unwrap();
+    let gone = store
+        .change_repo(&ada(), repo, FIRST_ADDRESS, &completed)
+        .await;
     assert!(matches!(gone, Err(Error::NotFound { .. })));
 }
 
@@ -389,7 +399,7 @@ async fn a_wait_for_another_address_ends_with_a_change_of_it_and_with_a_removal(
     changed(store, repo, &change).await;
     first.await.unwrap();
     let second = watching(store.repo_remote(repo).await.unwrap().address);
-    store.remove_repo(repo).await.unwrap();
+    store.remove_repo(&ada(), repo).await.unwrap();
     second.await.unwrap();
     let other = add_repo(store, "other").await;
     let removed = store.removed_repos(&[repo, other]).await.unwrap();
@@ -475,7 +485,11 @@ async fn a_dag_that_is_gone_is_removed_with_its_runs_once_they_have_ended() {
     let store = &place.store;
     let (gone, version) = place.dag(&chain("gone", 1)).await;
     let run = place.start((gone, version)).await;
-    let refused = store.remove_dag(gone).await.unwrap_err().to_string();
+    let refused = store
+        .remove_dag(&ada(), gone)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.contains("run cancel --repo shop --dag gone"),
         "{refused}"
@@ -486,7 +500,7 @@ async fn a_dag_that_is_gone_is_removed_with_its_runs_once_they_have_ended() {
     );
     let history = store.dag_history(gone).await.unwrap();
     assert_eq!((history.runs, history.unfinished_runs), (1, 1));
-    store.cancel_run(run, "ada").await.unwrap();
+    store.cancel_run(&ada(), run).await.unwrap();
     assert!(store.run_summary(run).await.unwrap().finished_at.is_some());
 
     let history = store.dag_history(gone).await.unwrap();
@@ -497,13 +511,13 @@ async fn a_dag_that_is_gone_is_removed_with_its_runs_once_they_have_ended() {
     let name = SecretName::new("DSN".to_owned()).unwrap();
     let value = "x".into();
     store
-        .set_secret(place.repo, &name, &value, None)
+        .set_secret(&ada(), place.repo, &name, &value, None)
         .await
         .unwrap();
     let of_repo = store.repo_history(place.repo).await.unwrap();
     assert_eq!((of_repo.runs, of_repo.secrets), (1, 1));
 
-    store.remove_dag(gone).await.unwrap();
+    store.remove_dag(&ada(), gone).await.unwrap();
     assert!(store.list_dags(None).await.unwrap().is_empty());
     assert_eq!(place.count("select count(*) from run_event").await, 0);
     assert_eq!(place.count("select count(*) from cause").await, 0);
@@ -520,7 +534,12 @@ async fn a_dag_of_the_followed_branch_is_not_removed() {
         .await
         .unwrap();
     let dag = place.store.resolve_dag("a").await.unwrap();
-    let refused = place.store.remove_dag(dag).await.unwrap_err().to_string();
+    let refused = place
+        .store
+        .remove_dag(&ada(), dag)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         refused.contains("dags/a.yaml") && refused.contains("trainyard dag pause shop/a"),
         "{refused}"

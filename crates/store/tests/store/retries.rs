@@ -101,14 +101,14 @@ fn of(claim: &Claim) -> &str {
 }
 
 async fn started(place: &Place, new: &NewRun) -> RunId {
-    match place.store.start_run(new).await.unwrap() {
+    match place.store.start_run(&ada(), new).await.unwrap() {
         Recorded::Started(run) => run,
         other => panic!("no run was started: {other:?}"),
     }
 }
 
 async fn refused(place: &Place, new: &NewRun) -> String {
-    match place.store.start_run(new).await.unwrap_err() {
+    match place.store.start_run(&ada(), new).await.unwrap_err() {
         refused @ (Error::Conflict { .. } | Error::NotFound { .. }) => refused.to_string(),
         other => panic!("another fault: {other}"),
     }

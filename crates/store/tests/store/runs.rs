@@ -19,7 +19,7 @@ async fn a_cause_reported_twice_makes_one_run() {
     let new = manual(dag, version, Some("key"));
     let tellings = (0..20).map(|_| {
         let (store, new) = (place.store.clone(), new.clone());
-        tokio::spawn(async move { store.start_run(&new).await.unwrap() })
+        tokio::spawn(async move { store.start_run(&ada(), &new).await.unwrap() })
     });
     let mut started = Vec::new();
     let mut duplicates = Vec::new();
@@ -323,7 +323,7 @@ async fn all_runs_of_a_repo_or_a_dag_are_cancelled_at_once_and_no_others() {
         limit,
     };
     let cancel =
-        async |filter: CancelFilter| place.store.cancel_runs(&filter, "ada").await.unwrap();
+        async |filter: CancelFilter| place.store.cancel_runs(&ada(), &filter).await.unwrap();
 
     let first = cancel(of(Some(queued.0), None, 25)).await;
     assert!(first.runs.len() == 25 && first.more, "{first:?}");
@@ -429,13 +429,13 @@ async fn class_17_a_repo_with_too_many_unfinished_stages_starts_no_run_until_som
     let place = Place::with(|options| options.unfinished.stages = 5).await;
     let (dag, version) = place.dag(&chain("a", 2)).await;
     let keyed = manual(dag, version, Some("once"));
-    let Recorded::Started(first) = place.store.start_run(&keyed).await.unwrap() else {
+    let Recorded::Started(first) = place.store.start_run(&ada(), &keyed).await.unwrap() else {
         panic!("there is room");
     };
     place.start((dag, version)).await;
     let Recorded::Full(why) = place
         .store
-        .start_run(&manual(dag, version, None))
+        .start_run(&ada(), &manual(dag, version, None))
         .await
         .unwrap()
     else {
@@ -447,10 +447,10 @@ async fn class_17_a_repo_with_too_many_unfinished_stages_starts_no_run_until_som
     );
     assert!(why.contains("trainyard run cancel --repo shop"), "{why}");
     assert_eq!(
-        place.store.start_run(&keyed).await.unwrap(),
+        place.store.start_run(&ada(), &keyed).await.unwrap(),
         Recorded::Duplicate(first),
         "a cause that is reported again has its run"
     );
-    place.store.cancel_run(first, "ada").await.unwrap();
+    place.store.cancel_run(&ada(), first).await.unwrap();
     place.start((dag, version)).await;
 }

@@ -98,13 +98,13 @@ async fn a_tick_that_was_recorded_before_starts_nothing_more() {
 async fn a_paused_dag_lets_its_ticks_pass() {
     let place = with_schedule("0 3 * * *").await;
     let dag = place.store.resolve_dag("night").await.unwrap();
-    place.store.pause_dag(dag, true).await.unwrap();
+    place.store.pause_dag(&ada(), dag, true).await.unwrap();
     place
         .sql("update schedule set next_tick = date_trunc('minute', now())")
         .await;
     let report = place.store.fire_due_schedules().await.unwrap();
     assert_eq!((report.fired, report.passed_over), (0, 1));
-    place.store.pause_dag(dag, false).await.unwrap();
+    place.store.pause_dag(&ada(), dag, false).await.unwrap();
     assert_eq!(place.store.fire_due_schedules().await.unwrap().fired, 0);
 }
 

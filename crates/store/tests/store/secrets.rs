@@ -20,7 +20,7 @@ async fn a_secret_comes_back_for_its_repo_only_and_is_unreadable_in_the_database
     let place = Place::new().await;
     place
         .store
-        .set_secret(place.repo, &dsn(), &CANARY.into(), None)
+        .set_secret(&ada(), place.repo, &dsn(), &CANARY.into(), None)
         .await
         .unwrap();
     let names = BTreeSet::from([dsn(), SecretName::new("OTHER").unwrap()]);
@@ -37,10 +37,14 @@ async fn a_secret_comes_back_for_its_repo_only_and_is_unreadable_in_the_database
     );
     let listed = place.store.list_secrets(place.repo).await.unwrap();
     assert_eq!(listed[0].name, "DSN");
-    place.store.remove_secret(place.repo, &dsn()).await.unwrap();
+    place
+        .store
+        .remove_secret(&ada(), place.repo, &dsn())
+        .await
+        .unwrap();
     let gone = place
         .store
-        .remove_secret(place.repo, &dsn())
+        .remove_secret(&ada(), place.repo, &dsn())
         .await
         .unwrap_err();
     assert_eq!(gone.to_string(), "there is no secret DSN");
@@ -53,7 +57,13 @@ async fn class_09_a_secret_keeps_its_branches_when_its_value_is_set_again() {
         let branches = branches.map(|list| SecretBranches::new(list.iter().copied()).unwrap());
         place
             .store
-            .set_secret(place.repo, &dsn(), &CANARY.into(), branches.as_ref())
+            .set_secret(
+                &ada(),
+                place.repo,
+                &dsn(),
+                &CANARY.into(),
+                branches.as_ref(),
+            )
             .await
             .unwrap();
         place.store.list_secrets(place.repo).await.unwrap()[0]
@@ -74,7 +84,7 @@ async fn class_09_the_followed_branch_is_read_as_it_is_at_the_moment() {
     let place = Place::new().await;
     place
         .store
-        .set_secret(place.repo, &dsn(), &CANARY.into(), None)
+        .set_secret(&ada(), place.repo, &dsn(), &CANARY.into(), None)
         .await
         .unwrap();
     let names = BTreeSet::from([dsn()]);
@@ -97,7 +107,7 @@ async fn a_sealed_value_moved_to_another_name_does_not_open() {
     let place = Place::new().await;
     place
         .store
-        .set_secret(place.repo, &dsn(), &CANARY.into(), None)
+        .set_secret(&ada(), place.repo, &dsn(), &CANARY.into(), None)
         .await
         .unwrap();
     place.sql("update secret set name = 'STOLEN'").await;
@@ -153,7 +163,7 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
     let place = Place::new().await;
     let (info, token) = place
         .store
-        .create_token("laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", Scope::Admin)
         .await
         .unwrap();
     let who = place.store.authenticate(&token).await.unwrap().unwrap();
@@ -171,20 +181,20 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
 
     let taken = place
         .store
-        .create_token("laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", Scope::Admin)
         .await
         .unwrap_err();
     assert!(matches!(taken, Error::Conflict { .. }));
-    place.store.revoke_token("laptop").await.unwrap();
+    place.store.revoke_token(&ada(), "laptop").await.unwrap();
     assert!(place.store.authenticate(&token).await.unwrap().is_none());
     let (_, second) = place
         .store
-        .create_token("laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", Scope::Admin)
         .await
         .unwrap();
     assert!(place.store.authenticate(&second).await.unwrap().is_some());
     assert!(matches!(
-        place.store.revoke_token("nobody").await,
+        place.store.revoke_token(&ada(), "nobody").await,
         Err(Error::NotFound { .. })
     ));
     assert_eq!(place.store.list_tokens().await.unwrap().len(), 2);
@@ -195,7 +205,7 @@ async fn the_last_use_of_a_token_is_recorded_after_the_clock_went_back() {
     let place = Place::new().await;
     let (_, token) = place
         .store
-        .create_token("laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", Scope::Admin)
         .await
         .unwrap();
     place

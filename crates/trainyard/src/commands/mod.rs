@@ -2,6 +2,7 @@
 //! [`crate::view`] formats it.
 
 pub(crate) mod artifact;
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod dag;

@@ -23,7 +23,7 @@ enum Verb {
     Create {
         /// The token's name, shown as the actor of its requests
         name: String,
-        /// The token may read everything except secrets, and change nothing
+        /// The token may read everything except secrets and the audit log, and change nothing
         #[arg(long)]
         read_only: bool,
         #[command(flatten)]

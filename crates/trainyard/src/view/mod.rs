@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 pub(crate) mod artifact;
+pub(crate) mod audit;
 pub(crate) mod daemon;
 pub(crate) mod dag;
 pub(crate) mod detail;

@@ -401,6 +401,38 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
     let held = json!({"id": 3, "kind": "dag", "name": "model/churn", "place": "scheduling",
         "reason": "schedule #0 of DAG churn cannot be read from the database: `Atlantis` is not a time zone",
         "failures": 1, "held_at": T[0]});
+    let change = |kind: &str, name: &str, action: &str, subject: &str, detail: Value| {
+        json!({"id": 7, "at": T[0], "by": {"kind": kind, "id": "1", "name": name}, "peer": "192.0.2.7",
+            "action": action, "subject": subject, "repo": "model", "detail": detail})
+    };
+    let mut alone = change("token", "ci", "gc", "", json!({}));
+    for field in ["peer", "subject", "repo"] {
+        alone[field] = Value::Null;
+    }
+    let audit = items(&[
+        change(
+            "token",
+            "laptop",
+            "secret.set",
+            "DSN",
+            json!({"branches": ["main", "release/*"]}),
+        ),
+        change(
+            "user",
+            "ada",
+            "repo.add",
+            "model",
+            json!({"url": "/src/model", "branch": null}),
+        ),
+        change(
+            "token",
+            "ci",
+            "run.cancel",
+            "42",
+            json!({"dag": "model/churn", "quarantined": true}),
+        ),
+        alone,
+    ]);
     let gc = json!({"dry_run": true, "runs": 3, "logs": 2, "deliveries": 1, "dag_versions": 0,
         "artifact_files": 2, "artifact_bytes": 5_000});
     let secrets = ["secret", "list", "--repo", "model"];
@@ -415,6 +447,7 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
         table("GET /tokens", items(&[token]), &["token", "list"]),
         table("GET /daemons", daemons, &["daemon", "list"]),
         table("GET /quarantine", items(&[held]), &["quarantine", "list"]),
+        table("GET /audit", audit, &["audit", "list"]),
         table("POST /gc", gc.to_string(), &["gc", "--dry-run"]),
     ];
     insta::assert_snapshot!(all.join("\n"));
@@ -422,7 +455,8 @@ fn artifacts_metrics_secrets_tokens_and_gc_have_their_tables() {
 
 #[test]
 fn an_empty_listing_says_what_would_be_there() {
-    let calls: [(&str, &[&str]); 5] = [
+    let calls: [(&str, &[&str]); 6] = [
+        ("GET /audit", &["audit", "list"]),
         ("GET /runs", &["run", "list"]),
         ("GET /repos", &["repo", "list"]),
         ("GET /dags", &["dag", "list"]),
@@ -431,6 +465,7 @@ fn an_empty_listing_says_what_would_be_there() {
     ];
     let texts = calls.map(|(what, arguments)| table(what, items(&[]), arguments));
     insta::assert_snapshot!(texts.concat(), @"
+    no changes
     no runs
     no repos; `trainyard repo add NAME URL` adds one
     no DAGs; they are files `dags/*.yaml` on the followed branch of a repo

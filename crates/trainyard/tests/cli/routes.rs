@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 
-const CALLS: [(&[&str], &str); 44] = [
+const CALLS: [(&[&str], &str); 45] = [
     (&["repo", "add", "m", "https://x"], "POST /repos"),
     (&["repo", "list"], "GET /repos"),
     (&["repo", "show", "m"], "GET /repos/m"),
@@ -50,6 +50,7 @@ const CALLS: [(&[&str], &str); 44] = [
     (&["token", "create", "ci"], "POST /tokens"),
     (&["token", "list"], "GET /tokens"),
     (&["token", "revoke", "ci"], "DELETE /tokens/ci"),
+    (&["audit", "list"], "GET /audit"),
     (&["quarantine", "list"], "GET /quarantine"),
     (&["quarantine", "release", "3"], "DELETE /quarantine/3"),
     (&["gc", "--dry-run"], "POST /gc"),

@@ -17,6 +17,7 @@ use trainyard_core::id::{DagId, DagVersionId, RunId};
 use trainyard_core::measure::counted;
 use trainyard_core::outcome::RunState;
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
+use trainyard_core::principal::Act;
 use trainyard_dagfile::Diagnostic;
 use trainyard_forge::DagFileText;
 use trainyard_store::{NewRun, PinnedDag, Recorded, RunSummary};
@@ -24,7 +25,6 @@ use utoipa::IntoParams;
 
 use super::convert::short;
 use super::{convert, names};
-use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::look;
@@ -83,7 +83,7 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn trigger(
     State(state): State<WebState>,
-    Extension(Caller(caller)): Extension<Caller>,
+    Extension(act): Extension<Act>,
     Path((repo, dag)): Path<(String, String)>,
     Object(trigger): Object<Trigger>,
 ) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
@@ -109,7 +109,7 @@ pub(crate) async fn trigger(
                 reference: trigger.reference,
                 request: trigger.request,
             },
-            actor: Some(caller),
+            actor: Some(act.by.name.clone()),
             commit: asked.commit,
             summary: asked.summary,
             branch: asked.branch,
@@ -117,7 +117,7 @@ pub(crate) async fn trigger(
         params,
         logical_time: None,
     };
-    let mut started = started(&state, state.store().start_run(&new).await?).await?;
+    let mut started = started(&state, state.store().start_run(&act, &new).await?).await?;
     if !started.existed {
         started.notes = asked.notes;
     }
@@ -374,10 +374,11 @@ pub(crate) async fn history(
 )]
 pub(crate) async fn remove(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path((repo, dag)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let id = find(&state, &repo, &dag).await?;
-    state.store().remove_dag(id).await?;
+    state.store().remove_dag(&act, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -388,11 +389,12 @@ pub(crate) async fn remove(
 )]
 pub(crate) async fn pause(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path((repo, dag)): Path<(String, String)>,
     Object(paused): Object<Paused>,
 ) -> Result<Json<Dag>, ApiError> {
     let id = find(&state, &repo, &dag).await?;
-    state.store().pause_dag(id, paused.paused).await?;
+    state.store().pause_dag(&act, id, paused.paused).await?;
     Ok(Json(convert::dag(
         state.store().dag_detail(id).await?.summary,
     )))

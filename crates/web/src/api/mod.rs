@@ -1,6 +1,7 @@
 //! The JSON API: one file per noun. The OpenAPI document is generated from the same handlers.
 
 mod artifacts;
+mod audit;
 mod convert;
 mod credentials;
 mod dags;
@@ -50,6 +51,7 @@ pub(crate) fn router() -> (Router<WebState>, Document) {
         .routes(routes!(system::daemon))
         .routes(routes!(system::list_daemons))
         .routes(routes!(system::list_violations))
+        .routes(routes!(audit::list))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::release))
         .routes(routes!(system::list_tokens, system::create_token))

@@ -1,10 +1,11 @@
 //! Quarantine: list and release its subjects, and report it where it is the cause of an error.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use trainyard_api::{ErrorBody, Listing, Quarantined};
 use trainyard_core::id::RunId;
+use trainyard_core::principal::Act;
 use trainyard_store as store;
 use trainyard_store::Error;
 
@@ -28,9 +29,10 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn release(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, ApiError> {
-    state.store().release_from_quarantine(id).await?;
+    state.store().release_from_quarantine(&act, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

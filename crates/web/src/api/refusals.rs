@@ -1,8 +1,12 @@
 //! Error answers for the OpenAPI document: those that follow from the kind of a route are written here once, not at
 //! each route.
 
+use axum::http::Method;
+use trainyard_store::Scope;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+
+use crate::auth;
 
 /// An error status, and when it is answered.
 type Refusal = (&'static str, &'static str);
@@ -43,30 +47,32 @@ const OF_BODIES: [Refusal; 5] = [
     ("422", "not valid"),
 ];
 
-const OF_CHANGES: [Refusal; 1] = [("403", "the token may only read")];
+const OF_ADMINS: [Refusal; 1] = [("403", "the token may only read")];
 
 /// Adds all error answers that a route does not describe itself.
 pub(super) fn describe(document: &mut OpenApi) {
-    for item in document.paths.paths.values_mut() {
-        if let Some(reading) = &mut item.get {
-            describe_operation(reading, false);
-        }
-        let changing = [
-            &mut item.put,
-            &mut item.post,
-            &mut item.patch,
-            &mut item.delete,
+    for (path, item) in &mut document.paths.paths {
+        let route = format!("{}{path}", trainyard_api::PREFIX);
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
         ];
-        for operation in changing.into_iter().flatten() {
-            describe_operation(operation, true);
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                let needed = auth::needed(&method, &route);
+                describe_operation(operation, needed == Some(Scope::Admin));
+            }
         }
     }
 }
 
-fn describe_operation(operation: &mut Operation, changes: bool) {
+fn describe_operation(operation: &mut Operation, is_for_admins: bool) {
     add(operation, &ALWAYS);
-    if changes {
-        add(operation, &OF_CHANGES);
+    if is_for_admins {
+        add(operation, &OF_ADMINS);
     }
     if operation
         .parameters

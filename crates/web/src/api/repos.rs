@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::warn;
@@ -14,6 +14,7 @@ use trainyard_api::{
 use trainyard_core::id::RepoId;
 use trainyard_core::measure::in_words;
 use trainyard_core::name::RepoName;
+use trainyard_core::principal::Act;
 use trainyard_forge::RemoteUrl;
 use trainyard_store::{
     AddressNumber, NewRepo as StoredRepo, RepoChange, RepoChanged, SHORTEST_POLL,
@@ -53,6 +54,7 @@ pub(crate) async fn list(State(state): State<WebState>) -> Result<Json<Listing<R
 )]
 pub(crate) async fn add(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Object(new): Object<NewRepo>,
 ) -> Result<(StatusCode, Json<RepoSaved>), ApiError> {
     let name = RepoName::new(new.name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
@@ -86,7 +88,7 @@ pub(crate) async fn add(
         webhook_secret: Some(SecretString::from(secret)),
         credentials,
     };
-    let id = state.store().add_repo(&stored).await?;
+    let id = state.store().add_repo(&act, &stored).await?;
     Ok((StatusCode::CREATED, Json(saved(&state, id, made).await?)))
 }
 
@@ -109,6 +111,7 @@ fn poll_every(seconds: u64) -> Result<Duration, ApiError> {
 )]
 pub(crate) async fn change(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path(repo): Path<String>,
     Object(asked): Object<ChangeRepo>,
 ) -> Result<Json<RepoSaved>, ApiError> {
@@ -116,7 +119,8 @@ pub(crate) async fn change(
     let made = asked.new_webhook_secret.then(make_secret);
     for _ in 0..DECIDED_AT_MOST {
         let (decided_for, change, notes) = decide(&state, id, &asked, made.as_deref()).await?;
-        match state.store().change_repo(id, decided_for, &change).await? {
+        let changed = state.store().change_repo(&act, id, decided_for, &change);
+        match changed.await? {
             RepoChanged::Recorded => {
                 let mut saved = saved(&state, id, made).await?;
                 saved.notes = notes;
@@ -291,10 +295,11 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn remove(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path(repo): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let id = names::repo(&state, &repo).await?;
-    state.store().remove_repo(id).await?;
+    state.store().remove_repo(&act, id).await?;
     // In a task of the daemon: the mirror is removed also if the client hangs up. If the daemon ends first, the pruner
     // removes it.
     let git = state.git().clone();

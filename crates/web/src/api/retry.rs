@@ -13,6 +13,7 @@ use trainyard_core::id::{DagVersionId, RunId};
 use trainyard_core::measure::counted;
 use trainyard_core::name::{ParamName, StageName};
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
+use trainyard_core::principal::Act;
 use trainyard_core::run::Run;
 use trainyard_core::stage::{ImageSource, Stage};
 use trainyard_forge::CommitSha;
@@ -21,7 +22,6 @@ use trainyard_store::{NewRun, PinnedDag};
 use super::convert::short;
 use super::dags::{self, Asked};
 use super::names;
-use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;
@@ -50,7 +50,7 @@ struct Target {
 )]
 pub(crate) async fn retry(
     State(state): State<WebState>,
-    Extension(Caller(caller)): Extension<Caller>,
+    Extension(act): Extension<Act>,
     Path(run): Path<i64>,
     Object(retry): Object<Retry>,
 ) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
@@ -71,7 +71,7 @@ pub(crate) async fn retry(
                 at: target.at,
                 request: retry.request,
             },
-            actor: Some(caller),
+            actor: Some(act.by.name.clone()),
             commit: target.commit,
             summary: target.summary,
             branch: target.branch,
@@ -79,7 +79,7 @@ pub(crate) async fn retry(
         params: target.params,
         logical_time: None,
     };
-    let recorded = state.store().start_run(&new).await.map_err(|error| {
+    let recorded = state.store().start_run(&act, &new).await.map_err(|error| {
         let error = ApiError::from(error);
         match target.notes.is_empty() {
             true => error,

@@ -11,12 +11,12 @@ use trainyard_api::{
 };
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::RunState;
+use trainyard_core::principal::Act;
 use trainyard_core::transition::TOLD_WITHIN;
 use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter};
 use utoipa::IntoParams;
 
 use super::{convert, names, quarantine};
-use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::state::WebState;
@@ -136,11 +136,11 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn cancel(
     State(state): State<WebState>,
-    Extension(Caller(caller)): Extension<Caller>,
+    Extension(act): Extension<Act>,
     Path(run): Path<i64>,
 ) -> Result<Json<Run>, ApiError> {
     let id = RunId(run);
-    let cancelled = state.store().cancel_run(id, &caller).await;
+    let cancelled = state.store().cancel_run(&act, id).await;
     let summary = state.store().run_summary(id).await?;
     let is_cancelled = match cancelled {
         Ok(is_cancelled) => is_cancelled,
@@ -161,7 +161,7 @@ pub(crate) async fn cancel(
 )]
 pub(crate) async fn cancel_all(
     State(state): State<WebState>,
-    Extension(Caller(caller)): Extension<Caller>,
+    Extension(act): Extension<Act>,
     Path(repo): Path<String>,
     Object(asked): Object<CancelRuns>,
 ) -> Result<Json<RunsCancelled>, ApiError> {
@@ -175,7 +175,7 @@ pub(crate) async fn cancel_all(
         before: asked.before.map(RunId),
         limit: CANCELLED_AT_MOST,
     };
-    let cancelled = store.cancel_runs(&filter, &caller).await?;
+    let cancelled = store.cancel_runs(&act, &filter).await?;
     Ok(Json(RunsCancelled {
         runs: cancelled.runs.into_iter().map(|run| run.0).collect(),
         more: cancelled.more,
@@ -205,7 +205,7 @@ fn has_ended(run: i64, state: RunState) -> ApiError {
 )]
 pub(crate) async fn abandon(
     State(state): State<WebState>,
-    Extension(Caller(caller)): Extension<Caller>,
+    Extension(act): Extension<Act>,
     Path(run): Path<i64>,
 ) -> Result<Json<Run>, ApiError> {
     let id = RunId(run);
@@ -218,7 +218,7 @@ pub(crate) async fn abandon(
         tokio::time::sleep(RENEWED_WITHIN).await;
     }
     let giving_up = GivingUp {
-        by: caller,
+        by: act,
         patience: state.settings().grace + TOLD_WITHIN,
         gone,
     };

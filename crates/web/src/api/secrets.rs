@@ -1,11 +1,12 @@
 //! Secrets: set, list and remove them. No route returns a value.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, Secret, SecretValue};
 use trainyard_core::name::SecretName;
+use trainyard_core::principal::Act;
 use trainyard_core::secret::SecretBranches;
 use trainyard_store::Error as StoreError;
 
@@ -42,6 +43,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn set(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path((repo, name)): Path<(String, String)>,
     Object(secret): Object<SecretValue>,
 ) -> Result<StatusCode, ApiError> {
@@ -64,7 +66,7 @@ pub(crate) async fn set(
     let value = SecretString::from(secret.value);
     state
         .store()
-        .set_secret(id, &name, &value, branches.as_ref())
+        .set_secret(&act, id, &name, &value, branches.as_ref())
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -76,11 +78,12 @@ pub(crate) async fn set(
 )]
 pub(crate) async fn remove(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path((repo, name)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let name = SecretName::new(name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
     let id = names::repo(&state, &repo).await?;
-    match state.store().remove_secret(id, &name).await {
+    match state.store().remove_secret(&act, id, &name).await {
         Err(error @ StoreError::NotFound { .. }) => {
             let secrets = state.store().list_secrets(id).await?;
             let known = secrets.iter().map(|secret| secret.name.as_str());

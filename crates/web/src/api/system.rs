@@ -1,13 +1,14 @@
 //! The daemon itself: its properties, tokens, garbage collection.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use secrecy::ExposeSecret;
 use trainyard_api::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,
     Listing, NewToken, Token, TokenMade, TokenScope, Violation,
 };
+use trainyard_core::principal::Act;
 use trainyard_core::run::AttemptState;
 use trainyard_store::{DaemonView, Error as StoreError, Scope, TokenInfo};
 
@@ -118,6 +119,7 @@ pub(crate) async fn list_tokens(
 )]
 pub(crate) async fn create_token(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Object(new): Object<NewToken>,
 ) -> Result<(StatusCode, Json<TokenMade>), ApiError> {
     let name = new.name.trim();
@@ -133,7 +135,7 @@ pub(crate) async fn create_token(
         TokenScope::Read => Scope::Read,
         TokenScope::Admin => Scope::Admin,
     };
-    let (info, secret) = state.store().create_token(name, scope).await?;
+    let (info, secret) = state.store().create_token(&act, name, scope).await?;
     let made = TokenMade {
         token: token(info),
         secret: secret.expose_secret().to_owned(),
@@ -147,9 +149,10 @@ pub(crate) async fn create_token(
 )]
 pub(crate) async fn revoke_token(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path(token): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    match state.store().revoke_token(&token).await {
+    match state.store().revoke_token(&act, &token).await {
         Err(error @ StoreError::NotFound { .. }) => {
             let tokens = state.store().list_tokens().await?;
             let in_use = tokens.iter().filter(|known| known.revoked_at.is_none());
@@ -167,10 +170,14 @@ pub(crate) async fn revoke_token(
 #[utoipa::path(post, path = "/gc", request_body = GcRequest, responses((status = 200, body = GcReport)))]
 pub(crate) async fn gc(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Object(request): Object<GcRequest>,
 ) -> Result<Json<GcReport>, ApiError> {
     let dry_run = request.dry_run;
     let rule = &state.settings().retention;
+    if !dry_run {
+        state.store().request_gc(&act).await?;
+    }
     let pruned = state.store().prune(rule, dry_run).await?;
     let swept = state
         .store()

@@ -20,8 +20,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 use trainyard_core::cause::{Cause, CauseKind};
-use trainyard_core::id::RunId;
+use trainyard_core::id::{RunId, TokenId};
 use trainyard_core::name::{RepoName, SecretName};
+use trainyard_core::principal::{Act, Principal};
 use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
     Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope,
@@ -74,23 +75,25 @@ impl Place {
         };
         let store = Store::connect(&options).await.unwrap();
         store.migrate().await.unwrap();
-        let repo = store
-            .add_repo(&NewRepo {
-                name: RepoName::new("shop").unwrap(),
-                url: "file:///nonexistent/shop".into(),
-                followed_branch: None,
-                poll_every: Duration::from_secs(60),
-                webhook_secret: Some(CANARIES[0].into()),
-                credentials: Some(RepoCredentials::Login {
-                    username: "git".into(),
-                    password: CANARIES[2].into(),
-                }),
-            })
-            .await
-            .unwrap();
+        let ada = Act::local(Principal::token(TokenId(uuid::Uuid::nil()), "ada"));
+        let new = NewRepo {
+            name: RepoName::new("shop").unwrap(),
+            url: "file:///nonexistent/shop".into(),
+            followed_branch: None,
+            poll_every: Duration::from_secs(60),
+            webhook_secret: Some(CANARIES[0].into()),
+            credentials: Some(RepoCredentials::Login {
+                username: "git".into(),
+                password: CANARIES[2].into(),
+            }),
+        };
+        let repo = store.add_repo(&ada, &new).await.unwrap();
         let secret = SecretName::new("API_KEY".to_owned()).unwrap();
         let value = SecretString::from(CANARIES[1]);
-        store.set_secret(repo, &secret, &value, None).await.unwrap();
+        store
+            .set_secret(&ada, repo, &secret, &value, None)
+            .await
+            .unwrap();
         let text = "params: {lr: {type: number, default: 0.1, minimum: 0.01}}\n\
                     triggers: {push: {branches: [main], paths: [\"src/**\"]}}\n\
                     concurrency: {limit: 1}\n\
@@ -120,7 +123,7 @@ impl Place {
             logical_time: None,
         };
         assert_eq!(
-            store.start_run(&run).await.unwrap(),
+            store.start_run(&ada, &run).await.unwrap(),
             Recorded::Started(RunId(1))
         );
         let daemon = DaemonInfo {
@@ -131,9 +134,15 @@ impl Place {
         };
         let lease = Duration::from_secs(600);
         let daemon = store.register_daemon(&daemon, lease).await.unwrap();
-        let (info, admin) = store.create_token("admin", Scope::Admin).await.unwrap();
+        let (info, admin) = store
+            .create_token(&ada, "admin", Scope::Admin)
+            .await
+            .unwrap();
         store.keep_token(info.id, daemon).await.unwrap();
-        let (_, reader) = store.create_token("reader", Scope::Read).await.unwrap();
+        let (_, reader) = store
+            .create_token(&ada, "reader", Scope::Read)
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("artifacts")).await.unwrap();
         let rules = UrlRules {

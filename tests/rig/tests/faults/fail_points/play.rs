@@ -45,6 +45,7 @@ const AGE: &str = "set session_replication_role = replica;
     update delivery set received_at = received_at - interval '1 day' where processed_at is not null;
     update dag_version set created_at = created_at - interval '1 day';
     update dag_fault set found_at = found_at - interval '1 day';
+    update audit set at = at - interval '1 day';
     update daemon set lease_until = lease_until - interval '1 day' where stopped_at is not null";
 
 /// The label of the volumes that inits are in.

@@ -23,6 +23,7 @@ runs_of_each_dag = 3
 logs_for = "1h"
 deliveries_for = "1h"
 images_for = "1s"
+audit_for = "1h"
 [pools]
 seat = 1
 "#;
