@@ -459,10 +459,10 @@ mod tests {
     fn without_the_newest_daemon_the_newest_that_runs_is_found_and_that_is_reported() {
         let scene = Scene::new();
         let (_old, old) = scene.daemon("old", "http://127.0.0.1:7104", "to");
-        let hour = std::time::Duration::from_secs(3_600);
-        let started = std::time::SystemTime::now() - hour;
         let file = std::fs::File::open(&old.endpoint).unwrap();
-        file.set_modified(started).unwrap();
+        let started = file.metadata().unwrap().modified().unwrap();
+        let hour = std::time::Duration::from_secs(3_600);
+        file.set_modified(started - hour).unwrap();
         let (_newer, newer) = scene.daemon("newer", "http://127.0.0.1:7110", "tn");
         let (stopped, published) = scene.daemon("stopped", "http://127.0.0.1:7111", "ts");
         // A process that has ended, and whose end is known.
