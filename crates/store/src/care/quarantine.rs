@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::ReasonCode;
-use trainyard_core::text::without_nul;
+use trainyard_core::text::recorded;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::db::error::{Error, Result, answered};
@@ -257,7 +257,7 @@ pub(crate) async fn record_in(
         Subject::Run(run) => (None, None, Some(run.0)),
     };
     // A panic's message may contain anything.
-    let reason = without_nul(reason.chars().take(REASON_LONGEST).collect::<String>());
+    let reason = recorded(reason.chars().take(REASON_LONGEST).collect::<String>());
     let enough = match weight {
         Weight::Certain => 1,
         Weight::Suspect => FAILURES,

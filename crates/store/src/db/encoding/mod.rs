@@ -50,7 +50,7 @@ pub(crate) fn reason(
         return Ok(None);
     };
     match ReasonCode::from_word(&code) {
-        Some(code) => Ok(Some(Reason { code, message })),
+        Some(code) => Ok(Some(Reason::new(code, message))),
         None => Err(Error::corrupt(what(), format!("`{code}` is not a reason"))),
     }
 }
@@ -76,4 +76,19 @@ fn float_text(number: f64) -> String {
 fn float(text: &str) -> Result<f64, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_was_recorded_without_a_bound_is_read_with_one() {
+        let message = "outputs/x is a pipe; ".repeat(200_000);
+        let read = reason(Some("missing_output".to_owned()), Some(message), || {
+            "attempt 1".to_owned()
+        });
+        let read = read.unwrap().unwrap();
+        assert!(read.message.len() <= trainyard_core::text::MESSAGE_AT_MOST);
+    }
 }
