@@ -20,6 +20,7 @@ mod mirrored;
 mod server;
 mod state;
 mod strangers;
+mod work;
 
 use std::time::Duration;
 
