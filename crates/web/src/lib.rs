@@ -10,6 +10,7 @@
 mod api;
 pub mod auth;
 mod body;
+mod budget;
 mod error;
 mod extract;
 mod figures;

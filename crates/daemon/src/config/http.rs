@@ -7,7 +7,7 @@ use super::quantity::Size;
 use super::sections::HttpSettings;
 use crate::descriptors::CONNECTIONS_LEAST;
 
-/// The largest request of the API.
+/// The largest request of the API, and as much again.
 const LEAST_BODIES: Size = Size::mebibytes(2);
 
 /// The limits for peers of the HTTP server.
@@ -41,9 +41,10 @@ impl Http {
             "http.connections_per_address must be at least 1",
         );
         faults.require(
-            self.bodies >= webhook && self.bodies >= LEAST_BODIES,
+            // Peers without a token have three quarters, and one address less.
+            self.bodies.0 / 2 >= webhook.0 && self.bodies >= LEAST_BODIES,
             format!(
-                "http.bodies must be at least {LEAST_BODIES}, and at least limits.webhook, which is {webhook}"
+                "http.bodies must be at least {LEAST_BODIES}, and at least twice limits.webhook, which is {webhook}"
             ),
         );
     }

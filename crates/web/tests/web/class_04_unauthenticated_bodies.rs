@@ -176,6 +176,40 @@ async fn class_04_bodies_that_are_held_have_a_budget_together_and_others_are_ser
     assert!(grown < 400, "{grown} MiB more");
 }
 
+#[tokio::test]
+async fn class_04_bodies_that_strangers_hold_leave_room_for_those_with_a_token() {
+    let place = Place::new().await;
+    sqlx::query("update dag set current_version = (select id from dag_version)")
+        .execute(&place.raw)
+        .await
+        .unwrap();
+    let (address, _server) = place.listen(256).await;
+    let head = hook(&well_formed(), &format!("content-length: {LIMIT}\r\n"));
+    let body = std::sync::Arc::new(vec![b'a'; LIMIT - 1]);
+    let mut peers = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let mut stream = send(address, &head).await;
+        let body = body.clone();
+        peers.spawn(async move {
+            // A refused peer may find its connection closed while it sends.
+            let _ = stream.write_all(&body).await;
+            status(&mut stream).await
+        });
+    }
+    // The others have all their bytes but the last one in the daemon.
+    for _ in 0..3 {
+        let refused = timeout(BOUND, peers.join_next()).await.unwrap();
+        assert_eq!(refused.unwrap().unwrap(), Some(503));
+    }
+    let admin = &place.admin;
+    let trigger = format!(
+        "POST /api/v1/dags/shop/train/runs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {admin}\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+    );
+    let mut honest = send(address, trigger.as_bytes()).await;
+    assert_eq!(status(&mut honest).await, Some(201));
+}
+
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
