@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use trainyard_store::{Scope, TokenInfo};
 
+use crate::budget::Account;
 use crate::error::ApiError;
 use crate::figures;
 use crate::server::Peer;
@@ -21,9 +22,22 @@ use crate::state::WebState;
 /// whether `/metrics` is open as well.
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
+/// Routes that wait for something new: they take a [turn](crate::answer::AnswerBudget::turn) each time that they look,
+/// and have none while they wait.
+const WAITING: [&str; 2] = [
+    "/api/v1/runs/{run}/events",
+    "/api/v1/runs/{run}/stages/{stage}/log",
+];
+
 /// The caller: the name of the token.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(pub(crate) String);
+
+impl Caller {
+    pub(crate) fn account(&self) -> Account {
+        Account::Token(self.0.clone())
+    }
+}
 
 /// Lets a request through if its route is open or its token is valid.
 pub(crate) async fn require_token(
@@ -31,23 +45,29 @@ pub(crate) async fn require_token(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let is_open = request
-        .extensions()
-        .get::<MatchedPath>()
-        .is_some_and(|path| {
-            OPEN.contains(&path.as_str())
-                || (path.as_str() == figures::ROUTE && state.settings().figures_are_public)
-        });
-    if is_open {
-        return next.run(request).await;
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let is = |known: &[&str]| {
+        path.as_ref()
+            .is_some_and(|path| known.contains(&path.as_str()))
+    };
+    let peer = request.extensions().get::<Peer>().cloned();
+    if is(&OPEN) || (is(&[figures::ROUTE]) && state.settings().figures_are_public) {
+        let of = peer.map_or(Account::Strangers, |peer| Account::Address(peer.source()));
+        let response = next.run(request).await;
+        return state.answers().finish(of, None, response).await;
     }
     let presented = bearer(&request);
-    let peer = request.extensions().get::<Peer>().cloned();
     let needed = needed(request.method());
     match caller(&state, presented, peer, needed).await {
         Ok(caller) => {
+            let of = caller.account();
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let turn = match needed {
+                Scope::Read if !is(&WAITING) => Some(state.answers().turn(&of).await),
+                Scope::Read | Scope::Admin => None,
+            };
+            let response = next.run(request).await;
+            state.answers().finish(of, turn, response).await
         }
         Err(refusal) => refusal.into_response(),
     }

@@ -3,6 +3,7 @@
 //! Handlers translate: they call the store, and convert its answers to wire types. They decide nothing about runs.
 //! Every route needs a token unless [`auth::OPEN`] lists it.
 
+mod answer;
 #[expect(
     unused_qualifications,
     reason = "the code that utoipa's macros generate for queries is qualified"
@@ -35,6 +36,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use answer::AnswerBudget;
 pub use api::openapi;
 pub use body::BodyBudget;
 pub use figures::Render;
@@ -53,7 +55,7 @@ pub fn router(state: WebState) -> Router {
         .route("/readyz", get(health::ready))
         .route(figures::ROUTE, get(figures::show))
         .route("/hooks/{provider}/{repo}", post(hooks::receive));
-    let described = get(move || async move { axum::Json(document) });
+    let described = get(move || async move { answer::Json(document) });
     Router::new()
         .nest(trainyard_api::PREFIX, api)
         .route(

@@ -10,6 +10,9 @@ use crate::descriptors::CONNECTIONS_LEAST;
 /// The largest request of the API, and as much again.
 const LEAST_BODIES: Size = Size::mebibytes(2);
 
+/// A quarter is the largest answer. A page of a log with binary data has up to 1.5 MiB.
+const LEAST_ANSWERS: Size = Size::mebibytes(8);
+
 /// The limits for peers of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Http {
@@ -19,6 +22,8 @@ pub struct Http {
     pub connections_per_address: Option<u32>,
     /// Memory of all bodies of requests together.
     pub bodies: Size,
+    /// Memory of all answers that have not been read yet.
+    pub answers: Size,
 }
 
 impl Http {
@@ -27,6 +32,7 @@ impl Http {
             connections: given.connections,
             connections_per_address: given.connections_per_address,
             bodies: given.bodies.unwrap_or(Size::mebibytes(64)),
+            answers: given.answers.unwrap_or(Size::mebibytes(64)),
         }
     }
 
@@ -46,6 +52,10 @@ impl Http {
             format!(
                 "http.bodies must be at least {LEAST_BODIES}, and at least twice limits.webhook, which is {webhook}"
             ),
+        );
+        faults.require(
+            self.answers >= LEAST_ANSWERS,
+            format!("http.answers must be at least {LEAST_ANSWERS}"),
         );
     }
 }

@@ -40,6 +40,16 @@ pub struct HttpSettings {
         value_name = "SIZE"
     )]
     pub bodies: Option<Size>,
+
+    /// Memory for all answers that have not been read yet; a quarter of it is the most for one token, and for one
+    /// answer. Default: 64MiB
+    #[arg(
+        id = "http.answers",
+        long = "http-answers",
+        env = "TRAINYARD_HTTP_ANSWERS",
+        value_name = "SIZE"
+    )]
+    pub answers: Option<Size>,
 }
 
 impl HttpSettings {
@@ -50,6 +60,7 @@ impl HttpSettings {
                 .connections_per_address
                 .or(below.connections_per_address),
             bodies: self.bodies.or(below.bodies),
+            answers: self.answers.or(below.answers),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Extension, Json};
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -24,6 +24,7 @@ use utoipa::IntoParams;
 
 use super::convert::short;
 use super::{convert, names};
+use crate::answer::Json;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};

@@ -1,6 +1,5 @@
 //! Quarantine: list and release its subjects, and report it where it is the cause of an error.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use trainyard_api::{ErrorBody, Listing, Quarantined};
@@ -8,6 +7,7 @@ use trainyard_core::id::RunId;
 use trainyard_store as store;
 use trainyard_store::Error;
 
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Path;
 use crate::state::WebState;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
@@ -19,6 +18,7 @@ use utoipa::IntoParams;
 
 use super::credentials::{self, Given};
 use super::{convert, names};
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::look::{self, Looked};

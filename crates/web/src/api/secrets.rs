@@ -1,6 +1,5 @@
 //! Secrets: set, list and remove them. No route returns a value.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::SecretString;
@@ -10,6 +9,7 @@ use trainyard_core::secret::SecretBranches;
 use trainyard_store::Error as StoreError;
 
 use super::names;
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;

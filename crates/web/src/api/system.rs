@@ -1,6 +1,5 @@
 //! The daemon itself: its properties, tokens, garbage collection.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use secrecy::ExposeSecret;
@@ -11,6 +10,7 @@ use trainyard_api::{
 use trainyard_store::{DaemonView, Error as StoreError, Scope, TokenInfo};
 
 use super::names;
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
 use trainyard_web::Peer;
 
 use crate::kit::{LIMIT, Place, request};
@@ -208,6 +209,28 @@ async fn class_04_bodies_that_strangers_hold_leave_room_for_those_with_a_token()
     );
     let mut honest = send(address, trigger.as_bytes()).await;
     assert_eq!(status(&mut honest).await, Some(201));
+}
+
+#[tokio::test]
+async fn class_04_unread_answers_of_one_token_are_bounded_and_leave_room_to_others() {
+    let place = Place::new().await;
+    let ask = async |token: &str| {
+        let asked = request("GET", "/api/v1/openapi.json", Some(token), "");
+        place.router.clone().oneshot(asked).await.unwrap()
+    };
+    let mut unread = Vec::new();
+    loop {
+        let answer = ask(&place.reader).await;
+        if answer.status() == 503 {
+            break;
+        }
+        assert_eq!(answer.status(), 200);
+        unread.push(answer);
+        assert!(unread.len() < 1000, "2 MiB are the most");
+    }
+    assert_eq!(ask(&place.admin).await.status(), 200);
+    unread.pop();
+    assert_eq!(ask(&place.reader).await.status(), 200);
 }
 
 fn memory() -> u64 {
