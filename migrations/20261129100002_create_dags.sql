@@ -53,4 +53,6 @@ create table schedule (
         next_tick > '0001-01-01 00:00+00' and next_tick < '10000-01-01 00:00+00')
 );
 create index schedule_next_tick on schedule (next_tick) where next_tick is not null;
+-- The next tick of each DAG, for listings.
+create index schedule_dag_next_tick on schedule (dag, next_tick);
 create index schedule_dag_version on schedule (dag_version);

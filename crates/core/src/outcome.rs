@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::without_nul;
+use crate::text::recorded;
 
 /// How an attempt, a stage run or a run ended. The words are those of the glossary; users see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -245,12 +245,12 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A reason with its message. The message may quote text from outside and will be recorded,
-    /// so a NUL in it is escaped.
+    /// A reason with its message. The message may quote text from outside and will be recorded, so it is bounded
+    /// ([`recorded`]).
     pub fn new(code: ReasonCode, message: impl Into<String>) -> Self {
         Self {
             code,
-            message: without_nul(message),
+            message: recorded(message),
         }
     }
 }
@@ -279,6 +279,14 @@ mod tests {
     fn a_reason_holds_no_nul_whatever_it_quotes() {
         let reason = Reason::new(ReasonCode::InvalidMetrics, "holds `a\0b`");
         assert_eq!(reason.message, "holds `a\\0b`");
+    }
+
+    #[test]
+    fn a_reason_is_bounded_whatever_it_quotes() {
+        let path = "\u{1}".repeat(4000);
+        let quoted = format!("`{path}` is a pipe; ").repeat(1000);
+        let reason = Reason::new(ReasonCode::MissingOutput, quoted);
+        assert!(reason.message.len() <= crate::text::MESSAGE_AT_MOST);
     }
 
     #[test]

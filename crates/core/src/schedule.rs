@@ -1,5 +1,7 @@
-//! Which ticks of a schedule are due, and what to do about those that were missed.
+//! Which ticks of a schedule are due, what to do about those that were missed, and which ones come next.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -91,6 +93,42 @@ pub fn due(cron: &Cron, timezone: Tz, missed: Missed, next_tick: Timestamp, now:
     }
 }
 
+/// The coming ticks of some schedules, the earliest first. Each costs one search, however many schedules there are.
+#[derive(Debug)]
+pub struct Upcoming {
+    schedules: Vec<(Cron, Tz)>,
+    /// The next tick of each schedule, and the schedule's place.
+    next: BinaryHeap<Reverse<(Timestamp, usize)>>,
+}
+
+impl Upcoming {
+    /// From the next tick of each schedule on; one without never ticks again.
+    #[must_use]
+    pub fn new(schedules: Vec<(Cron, Tz, Option<Timestamp>)>) -> Self {
+        let next = schedules.iter().enumerate();
+        let next = next.filter_map(|(place, (_, _, tick))| Some(Reverse(((*tick)?, place))));
+        Self {
+            next: next.collect(),
+            schedules: schedules
+                .into_iter()
+                .map(|(cron, timezone, _)| (cron, timezone))
+                .collect(),
+        }
+    }
+}
+
+impl Iterator for Upcoming {
+    type Item = (Cron, Tz, Timestamp);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Reverse((tick, place)) = self.next.pop()?;
+        let (cron, timezone) = &self.schedules[place];
+        let after = cron.next_after(tick, *timezone);
+        self.next.extend(after.map(|after| Reverse((after, place))));
+        Some((cron.clone(), *timezone, tick))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +204,31 @@ mod tests {
         let due = hourly(Missed::All, "2026-12-23T01:30:00Z");
         assert_eq!(due.fire.len(), MISSED_AT_MOST);
         assert_eq!(due.fire.last(), Some(&at("2026-12-23T01:00:00Z")));
+    }
+
+    #[test]
+    fn upcoming_ticks_of_several_schedules_are_those_of_each_in_order() {
+        let first = at("2026-11-23T01:00:00Z");
+        let daily = Cron::parse("0 3 * * *").unwrap();
+        let hourly = Cron::parse("0 * * * *").unwrap();
+        let never = (hourly.clone(), Tz::UTC, None);
+        let schedules = vec![
+            (daily.clone(), Tz::UTC, daily.next_after(first, Tz::UTC)),
+            never,
+            (hourly, Tz::UTC, Some(first)),
+        ];
+        let ticks = Upcoming::new(schedules).take(4);
+        let ticks: Vec<String> = ticks
+            .map(|(cron, _, tick)| format!("{} {cron}", tick.format("%H")))
+            .collect();
+        assert_eq!(
+            ticks,
+            [
+                "01 0 * * * *",
+                "02 0 * * * *",
+                "03 0 3 * * *",
+                "03 0 * * * *"
+            ]
+        );
     }
 }

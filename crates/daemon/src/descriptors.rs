@@ -72,6 +72,7 @@ mod tests {
             connections,
             connections_per_address,
             bodies: Size::mebibytes(64),
+            answers: Size::mebibytes(64),
         }
     }
 

@@ -16,7 +16,9 @@ use trainyard_core::measure::in_words;
 use trainyard_forge::RemoteUrl;
 use trainyard_orchestrator::loops::LoopEnded;
 use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
-use trainyard_web::{BodyBudget, Connections, Render, Strangers, WebSettings, WebState};
+use trainyard_web::{
+    AnswerBudget, BodyBudget, Connections, Render, Strangers, WebSettings, WebState,
+};
 
 use crate::admin_token::admin_token;
 use crate::config::{Config, ConfigError, DaemonArgs, Database, DevArgs};
@@ -340,6 +342,7 @@ fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettin
         look_at_most: LOOK_AT_MOST,
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
         bodies: BodyBudget::new(usize::try_from(config.http.bodies.0).unwrap_or(usize::MAX)),
+        answers: AnswerBudget::new(usize::try_from(config.http.answers.0).unwrap_or(usize::MAX)),
         strangers: Strangers::default(),
         figures,
         figures_are_public: config.metrics.public,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 use trainyard_core::dag::Guesses;
 use trainyard_core::measure::counted;
-use trainyard_core::text::without_nul;
+use trainyard_core::text::recorded;
 
 use crate::limits::{DIAGNOSTICS_AT_MOST, DIAGNOSTICS_KEPT};
 use crate::outside::Outside;
@@ -153,12 +153,12 @@ pub(crate) struct Taken {
 impl Taken {
     /// Adds what to do about it.
     pub(crate) fn help(&mut self, help: impl Into<String>) {
-        self.help = Some(without_nul(help));
+        self.help = Some(recorded(help));
     }
 
     /// Adds what to do about it, where that is known.
     pub(crate) fn maybe_help(&mut self, help: Option<String>) {
-        self.help = help.map(without_nul);
+        self.help = help.map(recorded);
     }
 }
 
@@ -221,7 +221,7 @@ impl<'a> Sink<'a> {
         let taken = Taken {
             severity,
             code,
-            message: without_nul(message),
+            message: recorded(message),
             help: None,
             span,
         };

@@ -329,7 +329,7 @@ fn leads_up_behind_a_name(target: &Path) -> bool {
 pub(crate) fn unfit(output: &RelativePath, member: Option<&Path>, what: &str) -> Error {
     let member = member.map_or_else(
         || "it".to_owned(),
-        |path| format!("`{}` in it", path.display()),
+        |path| format!("`{}` in it", shortened(path)),
     );
     Error::new(
         ErrorKind::OutputUnfit,
@@ -338,6 +338,19 @@ pub(crate) fn unfit(output: &RelativePath, member: Option<&Path>, what: &str) ->
              outputs hold files, folders and links among them"
         ),
     )
+}
+
+/// A path for a message: its first folders, where it is long. None of its names is cut, as redaction does not know half
+/// a secret.
+fn shortened(path: &Path) -> String {
+    const LONGEST: usize = 255;
+    let whole = path.to_string_lossy();
+    if whole.len() <= LONGEST {
+        return whole.into_owned();
+    }
+    let end = whole.floor_char_boundary(LONGEST);
+    let end = whole[..end].rfind('/').map_or(0, |slash| slash + 1);
+    format!("{}…", &whole[..end])
 }
 
 fn too_many(output: &RelativePath, what: &str) -> Error {
@@ -499,6 +512,18 @@ mod tests {
         let before = Path::new("/trainyard/outputs/model").join(path.parent().unwrap());
         assert!(before.as_os_str().len() + 256 + 512 < 4096);
         assert!(before.as_os_str().len() > 2800, "it refuses no usual path");
+    }
+
+    #[test]
+    fn class_12_a_long_path_is_shortened_in_a_message_and_no_name_of_it_is_cut() {
+        let output = RelativePath::new("o").unwrap();
+        let name = "\u{1}".repeat(99);
+        let path = PathBuf::from(vec![&*name; 38].join("/"));
+        let message = unfit(&output, Some(&path), "a pipe").message;
+        assert!(message.contains(&format!("`{name}/{name}/…` in it is a pipe")));
+        let path = PathBuf::from("s".repeat(300));
+        let message = unfit(&output, Some(&path), "a pipe").message;
+        assert!(message.contains("`…` in it is a pipe"), "{message}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use trainyard_core::principal::{Act, Principal};
 use trainyard_store::Scope::{Admin, Read};
 use trainyard_store::{Scope, TokenInfo};
 
+use crate::budget::Account;
 use crate::error::ApiError;
 use crate::figures;
 use crate::server::Peer;
@@ -68,6 +69,13 @@ pub const PERMISSIONS: &[(&str, &str, Scope)] = &[
     ("GET", "/api/v1/metrics", Read),
 ];
 
+/// Routes that wait for something new: they take a [turn](crate::answer::AnswerBudget::turn) each time that they look,
+/// and have none while they wait.
+const WAITING: [&str; 2] = [
+    "/api/v1/runs/{run}/events",
+    "/api/v1/runs/{run}/stages/{stage}/log",
+];
+
 /// Lets a request through if its route is open, or its token is valid and has the scope that the route needs.
 pub(crate) async fn require_token(
     State(state): State<WebState>,
@@ -76,11 +84,13 @@ pub(crate) async fn require_token(
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let peer = request.extensions().get::<Peer>().cloned();
     if OPEN.contains(&route) || (route == figures::ROUTE && state.settings().figures_are_public) {
-        return next.run(request).await;
+        let of = peer.map_or(Account::Strangers, |peer| Account::Address(peer.source()));
+        let response = next.run(request).await;
+        return state.answers().finish(of, None, response).await;
     }
     let presented = bearer(&request);
-    let peer = request.extensions().get::<Peer>().cloned();
     let token = match holder(&state, presented, peer.as_ref()).await {
         Ok(token) => token,
         Err(refusal) => return refusal.into_response(),
@@ -91,11 +101,18 @@ pub(crate) async fn require_token(
     if !token.scope.permits(needed) {
         return forbidden(&token).into_response();
     }
-    request.extensions_mut().insert(Act {
+    let act = Act {
         by: Principal::token(token.id, token.name),
         peer: peer.map(|peer| peer.address()),
-    });
-    next.run(request).await
+    };
+    let of = Account::of(&act);
+    request.extensions_mut().insert(act);
+    let turn = match needed {
+        Read if !WAITING.contains(&route) => Some(state.answers().turn(&of).await),
+        Read | Admin => None,
+    };
+    let response = next.run(request).await;
+    state.answers().finish(of, turn, response).await
 }
 
 /// The scope that a method of a route needs; `None` where the table has no such entry.

@@ -1,72 +1,51 @@
 //! Request bodies: read chunk by chunk, each within a size limit, a time limit, and a memory budget for all bodies.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::budget::{Account, Budget, Exhausted, Share};
 use crate::error::ApiError;
 
 /// How long a whole body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// The unit of the budget, in bytes.
-const UNIT: usize = 1 << 10;
-
 /// The memory budget of all bodies together. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct BodyBudget(Arc<Semaphore>);
+pub struct BodyBudget {
+    at_most: usize,
+    budget: Budget,
+}
 
 impl BodyBudget {
     /// A budget of `bytes`.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.div_ceil(UNIT))))
-    }
-
-    /// An empty share.
-    fn share(&self) -> Share {
-        Share {
-            budget: Arc::clone(&self.0),
-            held: None,
+        Self {
+            at_most: bytes,
+            budget: Budget::default(),
         }
     }
-}
 
-/// The share of one body in the budget. Returned on drop.
-#[derive(Debug)]
-pub(crate) struct Share {
-    budget: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
-}
+    /// The share of a body that came with a valid token.
+    pub(crate) fn of_token(&self) -> Share {
+        self.budget.share(vec![(Account::All, self.at_most)])
+    }
 
-impl Share {
-    /// Grows to `bytes`, if the budget has them.
-    fn cover(&mut self, bytes: usize) -> Result<(), Unread> {
-        let held = self
-            .held
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = bytes.div_ceil(UNIT).saturating_sub(held);
-        if missing == 0 {
-            return Ok(());
-        }
-        let more = u32::try_from(missing)
-            .ok()
-            .and_then(|missing| {
-                Arc::clone(&self.budget)
-                    .try_acquire_many_owned(missing)
-                    .ok()
-            })
-            .ok_or(Unread::NoRoom)?;
-        match &mut self.held {
-            None => self.held = Some(more),
-            Some(held) => held.merge(more),
-        }
-        Ok(())
+    /// The share of another body. A quarter is kept for valid tokens, and one address leaves something to others;
+    /// loopback is exempt, as a reverse proxy serves many clients.
+    pub(crate) fn of_stranger(&self, address: Option<IpAddr>) -> Share {
+        let eighth = self.at_most / 8;
+        let mut accounts = vec![
+            (Account::All, self.at_most),
+            (Account::Strangers, 6 * eighth),
+        ];
+        let address = address.filter(|address| !address.is_loopback());
+        accounts.extend(address.map(|address| (Account::Address(address), 5 * eighth)));
+        self.budget.share(accounts)
     }
 }
 
@@ -137,9 +116,15 @@ impl Unread {
     }
 }
 
+impl From<Exhausted> for Unread {
+    fn from(Exhausted: Exhausted) -> Self {
+        Self::NoRoom
+    }
+}
+
 /// Reads a body of at most `at_most` bytes. Returns its share of the budget: keep it as long as the body.
 pub(crate) async fn read(
-    budget: &BodyBudget,
+    mut share: Share,
     body: Body,
     at_most: usize,
     into: &mut impl Sink,
@@ -148,7 +133,6 @@ pub(crate) async fn read(
     if http_body::Body::size_hint(&body).lower() > at_most as u64 {
         return Err(Unread::TooLarge);
     }
-    let mut share = budget.share();
     let mut pieces = body.into_data_stream();
     let mut length = 0;
     let reading = async {
@@ -185,15 +169,26 @@ mod tests {
     async fn bodies_share_a_budget_and_give_it_back() {
         let budget = BodyBudget::new(64 << 10);
         let mut first = Vec::new();
-        let share = read(&budget, body(vec![vec![1; 40 << 10]]), 1 << 20, &mut first)
-            .await
-            .unwrap();
+        let share = read(
+            budget.of_token(),
+            body(vec![vec![1; 40 << 10]]),
+            1 << 20,
+            &mut first,
+        )
+        .await
+        .unwrap();
         let mut second = Vec::new();
-        let refused = read(&budget, body(vec![vec![1; 40 << 10]]), 1 << 20, &mut second).await;
+        let refused = read(
+            budget.of_token(),
+            body(vec![vec![1; 40 << 10]]),
+            1 << 20,
+            &mut second,
+        )
+        .await;
         assert_eq!(refused.unwrap_err(), Unread::NoRoom);
         drop(share);
         let again = read(
-            &budget,
+            budget.of_token(),
             body(vec![vec![1; 40 << 10]]),
             1 << 20,
             &mut Vec::new(),
@@ -209,7 +204,7 @@ mod tests {
             stream::repeat_with(|| Ok::<_, std::convert::Infallible>(vec![0_u8; 64 << 10]));
         let mut read_so_far = Vec::new();
         let refused = read(
-            &budget,
+            budget.of_token(),
             Body::from_stream(endless),
             5 << 20,
             &mut read_so_far,
@@ -227,7 +222,7 @@ mod tests {
             Some((Ok::<_, std::convert::Infallible>(vec![b'a']), ()))
         });
         let refused = read(
-            &budget,
+            budget.of_token(),
             Body::from_stream(trickle),
             1 << 20,
             &mut Vec::new(),
@@ -241,8 +236,31 @@ mod tests {
         let budget = BodyBudget::new(32 << 10);
         let pieces = vec![vec![7]; 10_000];
         let mut whole = Vec::new();
-        let share = read(&budget, body(pieces), 1 << 20, &mut whole).await;
+        let share = read(budget.of_token(), body(pieces), 1 << 20, &mut whole).await;
         assert!(share.is_ok());
         assert_eq!(whole.len(), 10_000);
+    }
+
+    #[tokio::test]
+    async fn class_04_strangers_leave_a_part_of_the_budget_to_valid_tokens() {
+        let budget = BodyBudget::new(64 << 20);
+        let one = Some("192.0.2.1".parse().unwrap());
+        let other = Some("192.0.2.2".parse().unwrap());
+        let mut held = Vec::new();
+        let mut hold = |address| {
+            let mut count = 0;
+            loop {
+                let mut share = budget.of_stranger(address);
+                if share.cover((5 << 20) - 1).is_err() {
+                    return count;
+                }
+                held.push(share);
+                count += 1;
+            }
+        };
+        assert_eq!(hold(one), 8);
+        assert_eq!(hold(other), 1, "one address leaves something to others");
+        assert_eq!(hold(None), 0);
+        assert_eq!(budget.of_token().cover(16 << 20), Ok(()));
     }
 }

@@ -63,7 +63,8 @@ impl<T: DeserializeOwned> FromRequest<WebState> for Object<T> {
             .help("send `Content-Type: application/json`"));
         }
         let mut text = Vec::new();
-        let _share = body::read(state.bodies(), request.into_body(), BODY_AT_MOST, &mut text)
+        let share = state.bodies().of_token();
+        let _share = body::read(share, request.into_body(), BODY_AT_MOST, &mut text)
             .await
             .map_err(|unread| unread.answer(BODY_AT_MOST))?;
         // Serde would accept an array as the object's values in their order.

@@ -133,7 +133,8 @@ async fn take(
     let (known, secret) = secret_of(state, repo).await.inspect_err(|_| give_back())?;
     let mut signed = claim.signed_with(&secret);
     let at_most = state.settings().webhook_at_most;
-    let _share = body::read(state.bodies(), body, at_most, &mut signed)
+    let share = state.bodies().of_stranger(peer);
+    let _share = body::read(share, body, at_most, &mut signed)
         .await
         .map_err(|why| unread(state, repo, why))?;
     let (Some(id), Ok(verified)) = (known, signed.verify(headers)) else {

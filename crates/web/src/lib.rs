@@ -3,6 +3,7 @@
 //! Handlers translate: they call the store, and convert its answers to wire types. They decide nothing about runs.
 //! Every route needs a token unless [`auth::OPEN`] lists it, with the scope that [`auth::PERMISSIONS`] says.
 
+mod answer;
 #[expect(
     unused_qualifications,
     reason = "the code that utoipa's macros generate for queries is qualified"
@@ -10,6 +11,7 @@
 mod api;
 pub mod auth;
 mod body;
+mod budget;
 mod error;
 mod extract;
 mod figures;
@@ -20,6 +22,7 @@ mod mirrored;
 mod server;
 mod state;
 mod strangers;
+mod work;
 
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use answer::AnswerBudget;
 pub use api::openapi;
 pub use body::BodyBudget;
 pub use figures::Render;
@@ -51,7 +55,7 @@ pub fn router(state: WebState) -> Router {
         .route("/readyz", get(health::ready))
         .route(figures::ROUTE, get(figures::show))
         .route("/hooks/{provider}/{repo}", post(hooks::receive));
-    let described = get(move || async move { axum::Json(document) });
+    let described = get(move || async move { answer::Json(document) });
     Router::new()
         .nest(trainyard_api::PREFIX, api)
         .route(

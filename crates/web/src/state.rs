@@ -5,6 +5,7 @@ use std::sync::Arc;
 use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
 
+use crate::answer::AnswerBudget;
 use crate::body::BodyBudget;
 use crate::figures::{Counted, Render};
 use crate::health::Asked;
@@ -45,6 +46,8 @@ pub struct WebSettings {
     pub webhook_at_most: usize,
     /// The bytes that bodies of requests may have in memory together.
     pub bodies: BodyBudget,
+    /// The bytes of answers that may be unread together.
+    pub answers: AnswerBudget,
     /// The limits for peers without a valid token.
     pub strangers: Strangers,
     /// Renders `/metrics`.
@@ -83,6 +86,10 @@ impl WebState {
 
     pub(crate) fn bodies(&self) -> &BodyBudget {
         &self.inner.settings.bodies
+    }
+
+    pub(crate) fn answers(&self) -> &AnswerBudget {
+        &self.inner.settings.answers
     }
 
     pub(crate) fn strangers(&self) -> &Strangers {

@@ -540,6 +540,28 @@ mod tests {
 
     /// Each of these took some other scheduler down, or kept it busy for ever.
     #[test]
+    fn class_20_a_day_that_comes_once_in_28_years_is_found_each_time() {
+        let cron = Cron::parse("7 0 29 2 */7").unwrap();
+        let mut tick = "2026-11-29T00:00:00Z".parse().unwrap();
+        let mut ticks = Vec::new();
+        for _ in 0..5 {
+            tick = cron.next_after(tick, Tz::UTC).unwrap();
+            ticks.push(tick.format("%F %R %a").to_string());
+        }
+        assert_eq!(
+            ticks,
+            [
+                "2032-02-29 00:07 Sun",
+                "2060-02-29 00:07 Sun",
+                "2088-02-29 00:07 Sun",
+                // 2100 has no such day.
+                "2128-02-29 00:07 Sun",
+                "2156-02-29 00:07 Sun",
+            ]
+        );
+    }
+
+    #[test]
     fn class_20_expressions_that_were_attacks_elsewhere_are_refused() {
         let many_fields = "* ".repeat(60);
         let many_values = "1,".repeat(60);

@@ -5,8 +5,11 @@
 //! 2 o'clock when the clock skips it, and repeats it when the clock goes back. So the search is ours.
 //! It goes from one stretch of unchanged clock to the next, and within one by the calendar.
 
+use std::sync::OnceLock;
+
 use chrono::{
-    Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike,
+    Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone,
+    Timelike,
 };
 use chrono_tz::Tz;
 use croner::{CronPattern, Weekday};
@@ -30,6 +33,8 @@ pub(super) struct Civil {
     minutes: Vec<u32>,
     /// Neither minutes nor hours are wildcards.
     fixed: bool,
+    /// The [kinds](kind_of_year) of years that no day matches, a bit for each; known once a search reaches a new year.
+    empty_years: OnceLock<u16>,
 }
 
 impl Civil {
@@ -45,6 +50,7 @@ impl Civil {
             pattern,
             minutes,
             fixed,
+            empty_years: OnceLock::new(),
         }
     }
 
@@ -100,6 +106,31 @@ impl Civil {
                 .unwrap_or(false)
     }
 
+    /// Whether no day matches in the year of this first day. The 29th of February is a Sunday once in 28 years: without
+    /// this, each search for it would try a thousand days.
+    fn is_empty_year(&self, first: NaiveDate) -> bool {
+        // 28 years in a row of one century have all kinds.
+        let empty = self.empty_years.get_or_init(|| {
+            (2000..2028)
+                .filter_map(|year| NaiveDate::from_yo_opt(year, 1))
+                .filter(|first| !self.matches_in_year(*first))
+                .fold(0, |kinds, first| kinds | kind_of_year(first))
+        });
+        empty & kind_of_year(first) != 0
+    }
+
+    fn matches_in_year(&self, first: NaiveDate) -> bool {
+        let months = (0..12).filter_map(|month| first.checked_add_months(Months::new(month)));
+        let mut days = months
+            .filter(|month| self.matches_month(*month))
+            .flat_map(|month| {
+                month
+                    .iter_days()
+                    .take_while(move |day| day.month() == month.month())
+            });
+        days.any(|day| self.matches_day(day))
+    }
+
     /// The first civil time that matches, at or after this one, whether the clock shows it or not.
     fn next_civil(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
         let mut day = from.date();
@@ -107,10 +138,12 @@ impl Civil {
         let mut place = self.minutes.partition_point(|other| *other < minute);
         let last_year = day.year().saturating_add(YEARS_AHEAD);
         while day.year() <= last_year {
+            if day.ordinal() == 1 && self.is_empty_year(day) {
+                (day, place) = (day.checked_add_months(Months::new(12))?, 0);
+                continue;
+            }
             if !self.matches_month(day) {
-                let next_month = day
-                    .with_day(1)?
-                    .checked_add_months(chrono::Months::new(1))?;
+                let next_month = day.with_day(1)?.checked_add_months(Months::new(1))?;
                 (day, place) = (next_month, 0);
                 continue;
             }
@@ -124,6 +157,13 @@ impl Civil {
         }
         None
     }
+}
+
+/// The kind of a year, of its first day, as a bit: the weekday of that day and the length of February decide the whole
+/// calendar.
+fn kind_of_year(first: NaiveDate) -> u16 {
+    let leap = if first.leap_year() { 7 } else { 0 };
+    1 << (first.weekday().num_days_from_sunday() + leap)
 }
 
 fn offset(at: Timestamp, timezone: Tz) -> TimeDelta {

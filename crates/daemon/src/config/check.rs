@@ -12,8 +12,11 @@ use crate::descriptors::CONNECTIONS_LEAST;
 /// Shorter leases would expire between two renewals, which are 5 s apart.
 const SHORTEST_LEASE: Span = Span::seconds(10);
 
-/// The largest request of the API.
+/// The largest request of the API, and as much again.
 const LEAST_BODIES: Size = Size::mebibytes(2);
+
+/// A quarter is the largest answer. A page of a log with binary data has up to 1.5 MiB.
+const LEAST_ANSWERS: Size = Size::mebibytes(8);
 
 /// With less memory, git does not start.
 const LEAST_GIT_MEMORY: Size = Size::mebibytes(64);
@@ -74,10 +77,15 @@ impl Http {
             "http.connections_per_address must be at least 1",
         );
         faults.require(
-            self.bodies >= webhook && self.bodies >= LEAST_BODIES,
+            // Peers without a token have three quarters, and one address less.
+            self.bodies.0 / 2 >= webhook.0 && self.bodies >= LEAST_BODIES,
             format!(
-                "http.bodies must be at least {LEAST_BODIES}, and at least limits.webhook, which is {webhook}"
+                "http.bodies must be at least {LEAST_BODIES}, and at least twice limits.webhook, which is {webhook}"
             ),
+        );
+        faults.require(
+            self.answers >= LEAST_ANSWERS,
+            format!("http.answers must be at least {LEAST_ANSWERS}"),
         );
     }
 }

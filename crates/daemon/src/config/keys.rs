@@ -106,6 +106,10 @@ section! {
 
         /// Memory for the bodies of all requests together; further requests must be retried later
         bodies: Size = Size::mebibytes(64), "SIZE";
+
+        /// Memory for all answers that have not been read yet; a quarter of it is the most for one token, and for one
+        /// answer
+        answers: Size = Size::mebibytes(64), "SIZE";
     }
 }
 

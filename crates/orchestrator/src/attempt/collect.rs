@@ -15,6 +15,7 @@ use trainyard_core::event::Ending;
 use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::stage::{Keep, RelativePath, Stage};
+use trainyard_core::text::joined;
 use trainyard_executor::{Attempts, ErrorKind, Handle, LocalFile, StageFolder};
 
 use crate::attempt::allowance::Allowance;
@@ -46,7 +47,7 @@ impl Results {
             .iter()
             .map(|fault| fault.message.as_str())
             .collect();
-        Some(Ending::Rejected(Reason::new(code, faults.join("; "))))
+        Some(Ending::Rejected(Reason::new(code, joined(&faults))))
     }
 }
 

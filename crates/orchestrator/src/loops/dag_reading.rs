@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::error;
 use trainyard_core::dag::Dag;
 use trainyard_core::name::DagName;
-use trainyard_core::text::without_nul;
+use trainyard_core::text::recorded;
 use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
@@ -255,7 +255,7 @@ fn read_file(path: &str, text: Result<String, String>) -> DagRead {
 /// A diagnostic about a whole file, in the form of those that parsing makes.
 fn unreadable(path: &str, why: &str) -> serde_json::Value {
     // A panic message may hold anything, and no row takes a NUL.
-    let why = without_nul(why);
+    let why = recorded(why);
     serde_json::json!([{
         "file": path, "severity": "error", "code": "unreadable", "message": why,
         "line": 1, "column": 1, "end_line": 1, "end_column": 1,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence};
-use trainyard_core::text::without_nul;
+use trainyard_core::text::recorded;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
@@ -62,7 +62,7 @@ impl Store {
             fence,
             handle: handle.to_owned(),
             spec_hash: spec_hash.to_owned(),
-            notes: (!notes.is_empty()).then(|| without_nul(notes.join("\n"))),
+            notes: (!notes.is_empty()).then(|| recorded(notes.join("\n"))),
         };
         self.batchers.created.write(note).await
     }

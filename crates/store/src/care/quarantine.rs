@@ -13,7 +13,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::principal::{Act, AuditAction};
-use trainyard_core::text::without_nul;
+use trainyard_core::text::recorded;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::access::audit::{self, Audited};
@@ -251,7 +251,7 @@ pub(crate) async fn record_in(
         Subject::Run(run) => (None, None, Some(run.0)),
     };
     // A panic's message may contain anything.
-    let reason = without_nul(reason.chars().take(REASON_LONGEST).collect::<String>());
+    let reason = recorded(reason.chars().take(REASON_LONGEST).collect::<String>());
     let enough = match weight {
         Weight::Certain => 1,
         Weight::Suspect => FAILURES,

@@ -1,6 +1,7 @@
 //! Webhook deliveries: each is stored once, before it is acknowledged.
 
 use trainyard_core::id::{DeliveryId, RepoId};
+use trainyard_core::text::recorded;
 use trainyard_failpoint::{Effect as _, Point};
 use uuid::Uuid;
 
@@ -132,7 +133,7 @@ impl Store {
              update delivery set processed_at = clock_timestamp(), result = $2
              where id = $1 and repo in (select id from locked) and processed_at is null",
             delivery.0,
-            result,
+            recorded(result),
             repo.0,
             address.0
         )

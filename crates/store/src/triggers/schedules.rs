@@ -43,6 +43,10 @@ const FIRES_TOGETHER: usize = 16;
 const RUNS_TOGETHER: usize = 100;
 const STAGES_TOGETHER: usize = 10_000;
 
+/// After this many ticks, those that pass without a run included, the other schedules wait for the next transaction:
+/// ticks are searched on a thread that other tasks need, while the DAGs are locked.
+const TICKS_TOGETHER: usize = 50_000;
+
 /// How many such transactions run at the same time. Half of the default number of connections; the others serve
 /// requests and other loops meanwhile.
 const FIRES_AT_ONCE: usize = 4;
@@ -213,12 +217,19 @@ async fn fire_in(
     let mut room = core.room();
     let mut refusals = BTreeMap::new();
     let mut spent = HashMap::new();
+    let mut searched = 0;
     for row in &rows {
+        if searched >= TICKS_TOGETHER {
+            report.is_more_due = true;
+            break;
+        }
         let Due {
             fire,
             passed_over,
             mut next,
         } = due(&row.cron, row.timezone, row.missed, row.next_tick, now);
+        searched += fire.len() + passed_over;
+        report.is_more_due |= next.is_some_and(|next| next <= now);
         report.passed_over += passed_over;
         let Some(branch) = branches.get(&row.dag) else {
             next_ticks.add(row, next);

@@ -2,7 +2,7 @@
 
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
-use trainyard_core::text::without_nul;
+use trainyard_core::text::recorded;
 use trainyard_failpoint::{Effect as _, Point};
 
 use crate::db::error::{Error, Result};
@@ -84,8 +84,8 @@ impl Store {
     ) -> Result<()> {
         let (error, is_over) = match outcome {
             SyncOutcome::Good => (None, true),
-            SyncOutcome::AllBut(problem) => (Some(without_nul(problem)), true),
-            SyncOutcome::Failed(problem) => (Some(without_nul(problem)), false),
+            SyncOutcome::AllBut(problem) => (Some(recorded(problem)), true),
+            SyncOutcome::Failed(problem) => (Some(recorded(problem)), false),
         };
         sqlx::query!(
             "update repo

@@ -265,3 +265,54 @@ async fn class_17_schedules_of_the_same_minute_fire_in_several_transactions() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ticks_of_a_long_absence_are_searched_in_several_transactions() {
+    let place = with_schedule("* * * * *").await;
+    place
+        .sql(
+            "update schedule set missed = 'none', next_tick = date_trunc('minute', now()) - interval '60 days';
+             insert into schedule (dag, position, dag_version, cron, timezone, missed, params, next_tick)
+             select dag, n, dag_version, cron, timezone, missed, params, next_tick
+             from schedule, generate_series(1, 2) n",
+        )
+        .await;
+    let mut passes = 0;
+    loop {
+        let report = place.store.fire_due_schedules().await.unwrap();
+        assert!(report.passed_over <= 100_000, "{report:?}");
+        if !report.is_more_due {
+            break;
+        }
+        assert_eq!(report.next_in, Some(Duration::ZERO), "it goes on at once");
+        passes += 1;
+    }
+    assert!(passes >= 2, "{passes}");
+    let late = "select count(*) from schedule where next_tick <= now() - interval '1 minute'";
+    assert_eq!(place.count(late).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_tick_of_each_dag_is_read_from_an_index_of_its_own() {
+    let place = with_schedule("0 3 * * *").await;
+    place
+        .sql(
+            "insert into dag (id, repo, name, path, created_at)
+             select gen_random_uuid(), repo, 'dag-' || n, 'dags/' || n || '.yaml', now()
+             from dag, generate_series(1, 300) n;
+             insert into schedule (dag, position, dag_version, cron, timezone, missed, params, next_tick)
+             select d.id, n, dag_version, cron, timezone, missed, params, next_tick + make_interval(hours => n)
+             from schedule s, dag d, generate_series(1, 50) n;
+             analyze",
+        )
+        .await;
+    let explain =
+        "explain select (select min(next_tick) from schedule where dag = d.id) from dag d";
+    let plan: Vec<String> = sqlx::query_scalar(explain)
+        .fetch_all(&place.raw)
+        .await
+        .unwrap();
+    // The index of all ticks has those of the other DAGs as well: it would be read from its beginning for each DAG.
+    let plan = plan.join("\n");
+    assert!(plan.contains("using schedule_dag_next_tick"), "{plan}");
+}

@@ -1,6 +1,5 @@
 //! Artifacts: list them, and stream their content.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
@@ -11,6 +10,7 @@ use trainyard_core::artifact::ArtifactKind;
 use trainyard_core::id::RunId;
 
 use super::convert;
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Path;
 use crate::state::WebState;

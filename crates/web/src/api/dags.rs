@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use trainyard_api::{
     Dag, DagDetail, ErrorBody, History, Listing, Paused, RunStarted, Tick, Trigger,
 };
@@ -18,6 +17,7 @@ use trainyard_core::measure::counted;
 use trainyard_core::outcome::RunState;
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_core::principal::Act;
+use trainyard_core::schedule::Upcoming;
 use trainyard_dagfile::Diagnostic;
 use trainyard_forge::DagFileText;
 use trainyard_store::{NewRun, PinnedDag, Recorded, RunSummary};
@@ -25,17 +25,22 @@ use utoipa::IntoParams;
 
 use super::convert::short;
 use super::{convert, names};
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::look;
 use crate::mirrored;
 use crate::state::WebState;
+use crate::work::Desk;
 
 /// How long reading the DAG files of a commit may take.
 const READ_AT_MOST: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The most ticks in one answer.
 const TICKS_AT_MOST: u32 = 1_000;
+
+/// How long searching them may take; the answer has those that were found by then.
+const TICKS_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The remotes of how many repos are read for a DAG name without a repo.
 const READ_TOGETHER: usize = 16;
@@ -246,48 +251,37 @@ enum Found {
     Faults(Vec<Diagnostic>),
 }
 
-/// Searches the files of a commit for a DAG, on a thread of its own and with a time limit: a hostile commit can make
-/// reading slow.
+/// Searches the files of a commit for a DAG: a hostile commit can make reading slow.
 async fn find_among(
     files: Vec<DagFileText>,
     name: String,
     was_at: String,
 ) -> Result<Found, ApiError> {
-    static THREADS: Semaphore = Semaphore::const_new(2);
-    let too_long = || ApiError::invalid("its DAG files take too long to read");
-    // The thread keeps the permit to its end, also after the request has timed out. The semaphore is never closed.
-    let thread = tokio::time::timeout(READ_AT_MOST, THREADS.acquire())
-        .await
-        .map_err(|_| too_long())?;
-    let end = tokio::time::Instant::now() + READ_AT_MOST;
-    let reading = tokio::task::spawn_blocking(move || {
-        let _thread = thread;
+    static DESK: Desk = Desk::new(2, READ_AT_MOST);
+    let reading = DESK.work(move |until| {
         let mut faults = Vec::new();
         for file in files {
-            if tokio::time::Instant::now() > end {
-                break;
+            if until.is_over() {
+                return None;
             }
             let Ok(text) = file.text else { continue };
             let parsed = trainyard_dagfile::parse(&file.path, &text);
             match parsed.dag {
                 Some(dag) if dag.name().as_str() == name => {
-                    return Found::Dag {
+                    return Some(Found::Dag {
                         path: file.path,
                         text,
                         dag: Box::new(dag),
-                    };
+                    });
                 }
                 None if file.path == was_at => faults = parsed.diagnostics,
                 _ => {}
             }
         }
-        Found::Faults(faults)
+        Some(Found::Faults(faults))
     });
-    match tokio::time::timeout_at(end, reading).await {
-        Ok(Ok(found)) => Ok(found),
-        // The thread panicked, or is still reading.
-        Ok(Err(_)) | Err(_) => Err(too_long()),
-    }
+    let found = reading.await.flatten();
+    found.ok_or_else(|| ApiError::invalid("its DAG files take too long to read"))
 }
 
 /// The first line of a commit; empty where the mirror does not have it (yet).
@@ -415,24 +409,35 @@ pub(crate) async fn ticks(
     Path((repo, dag)): Path<(String, String)>,
     Query(query): Query<Count>,
 ) -> Result<Json<Listing<Tick>>, ApiError> {
+    static DESK: Desk = Desk::new(1, TICKS_WITHIN);
     let count = query.count.unwrap_or(5).min(TICKS_AT_MOST) as usize;
     let id = find(&state, &repo, &dag).await?;
-    let mut ticks = Vec::new();
-    for schedule in state.store().schedules(id).await? {
-        let (Some(cron), Ok(timezone)) = (Cron::stored(&schedule.cron), schedule.timezone.parse())
-        else {
-            continue;
-        };
-        let mut next = schedule.next_tick;
-        for _ in 0..count {
-            let Some(at) = next else { break };
-            ticks.push(convert::tick(&cron, timezone, at));
-            next = cron.next_after(at, timezone);
+    let schedules = state.store().schedules(id).await?;
+    let schedules = schedules.into_iter().filter_map(|schedule| {
+        let timezone = schedule.timezone.parse().ok()?;
+        Some((Cron::stored(&schedule.cron)?, timezone, schedule.next_tick))
+    });
+    let schedules = schedules.collect();
+    let listing = DESK.work(move |until| {
+        let mut upcoming = Upcoming::new(schedules);
+        let mut items = Vec::new();
+        while items.len() < count && !until.is_over() {
+            let Some((cron, timezone, tick)) = upcoming.next() else {
+                return Listing::whole(items);
+            };
+            items.push(convert::tick(&cron, timezone, tick));
         }
-    }
-    ticks.sort_by_key(|tick| tick.at);
-    ticks.truncate(count);
-    Ok(Json(Listing::whole(ticks)))
+        Listing {
+            more: items.len() < count,
+            items,
+        }
+    });
+    let listing = listing.await.ok_or_else(|| {
+        let message = "too many requests for ticks are under way";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+            .retry_after(TICKS_WITHIN)
+    })?;
+    Ok(Json(listing))
 }
 
 /// The DAG of a path; the repo `-` stands for the only one that has it.

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use axum::Json;
+use axum::Extension;
 use axum::extract::State;
 use serde::Deserialize;
 use trainyard_api::{ErrorBody, LogLine, LogPage, text_bytes};
 use trainyard_core::id::RunId;
+use trainyard_core::principal::Act;
 use utoipa::IntoParams;
 
+use crate::answer::Json;
+use crate::budget::Account;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
 use crate::state::WebState;
@@ -38,6 +41,7 @@ pub(crate) struct LogQuery {
 )]
 pub(crate) async fn read(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path((run, stage)): Path<(i64, String)>,
     Query(query): Query<LogQuery>,
 ) -> Result<Json<LogPage>, ApiError> {
@@ -47,11 +51,13 @@ pub(crate) async fn read(
     let mut grown = state.store().wakes().logs.subscribe();
     let mut changed = state.store().wakes().runs.subscribe();
     loop {
+        let turn = state.answers().turn(&Account::of(&act)).await;
         let page = page(&state, RunId(run), &stage, query.attempt, offset).await?;
         let is_news = !page.lines.is_empty() || page.complete;
         if is_news || tokio::time::Instant::now() >= give_up {
             return Ok(Json(page));
         }
+        drop(turn);
         tokio::select! {
             () = grown.woken() => {}
             () = changed.woken() => {}

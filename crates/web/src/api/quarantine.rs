@@ -9,6 +9,7 @@ use trainyard_core::principal::Act;
 use trainyard_store as store;
 use trainyard_store::Error;
 
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Path;
 use crate::state::WebState;

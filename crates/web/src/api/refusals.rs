@@ -11,7 +11,7 @@ use crate::auth;
 /// An error status, and when it is answered.
 type Refusal = (&'static str, &'static str);
 
-const ALWAYS: [Refusal; 6] = [
+const ALWAYS: [Refusal; 7] = [
     ("401", "no valid token"),
     (
         "429",
@@ -27,24 +27,23 @@ const ALWAYS: [Refusal; 6] = [
     ),
     ("504", "the daemon did not answer in time"),
     ("409", "conflict with the present state"),
+    ("422", "not valid, or the answer would be too large"),
 ];
 
 /// For routes with parameters in the path or the query.
-const OF_PARAMETERS: [Refusal; 3] = [
+const OF_PARAMETERS: [Refusal; 2] = [
     (
         "400",
         "a parameter of the path or the query is malformed or unknown",
     ),
     ("404", "not found"),
-    ("422", "not valid"),
 ];
 
-const OF_BODIES: [Refusal; 5] = [
+const OF_BODIES: [Refusal; 4] = [
     ("400", "the body is not valid JSON, or is incomplete"),
     ("408", "the body did not arrive in time"),
     ("413", "the body is too large"),
     ("415", "the content type is not JSON"),
-    ("422", "not valid"),
 ];
 
 const OF_ADMINS: [Refusal; 1] = [("403", "the token may only read")];

@@ -23,6 +23,7 @@ use utoipa::IntoParams;
 
 use super::credentials::{self, Given};
 use super::{convert, names};
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::look::{self, Looked};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use trainyard_api::{ErrorBody, Retry, RunStarted};
 use trainyard_core::cause::{Again, Cause, CauseKind, RetryAt};
 use trainyard_core::dag::Dag;
@@ -22,6 +22,7 @@ use trainyard_store::{NewRun, PinnedDag};
 use super::convert::short;
 use super::dags::{self, Asked};
 use super::names;
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use trainyard_api::{
@@ -17,6 +17,8 @@ use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter
 use utoipa::IntoParams;
 
 use super::{convert, names, quarantine};
+use crate::answer::Json;
+use crate::budget::Account;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::state::WebState;
@@ -248,6 +250,7 @@ pub(crate) struct EventQuery {
 )]
 pub(crate) async fn events(
     State(state): State<WebState>,
+    Extension(act): Extension<Act>,
     Path(run): Path<i64>,
     Query(query): Query<EventQuery>,
 ) -> Result<Json<Listing<RunEvent>>, ApiError> {
@@ -257,6 +260,7 @@ pub(crate) async fn events(
     let give_up = tokio::time::Instant::now() + wait;
     let mut wake = store.wakes().runs.subscribe();
     loop {
+        let turn = state.answers().turn(&Account::of(&act)).await;
         let ended = store.run_summary(id).await?.finished_at.is_some();
         let events = store.run_events(id, after, ROWS_AT_MOST).await?;
         if !events.is_empty() || ended || tokio::time::Instant::now() >= give_up {
@@ -264,6 +268,7 @@ pub(crate) async fn events(
             let items = events.into_iter().map(convert::event).collect();
             return Ok(Json(Listing { items, more }));
         }
+        drop(turn);
         tokio::select! {
             () = wake.woken() => {}
             // Events of claims and starts send no notification: polling finds them.

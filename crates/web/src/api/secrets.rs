@@ -11,6 +11,7 @@ use trainyard_core::secret::SecretBranches;
 use trainyard_store::Error as StoreError;
 
 use super::names;
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;

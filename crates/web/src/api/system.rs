@@ -13,6 +13,7 @@ use trainyard_core::run::AttemptState;
 use trainyard_store::{DaemonView, Error as StoreError, Scope, TokenInfo};
 
 use super::names;
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;

@@ -10,8 +10,10 @@ const HEAD: Duration = Duration::from_secs(10);
 
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How long a peer may read nothing while an answer is waiting for it.
-const STUCK: Duration = Duration::from_secs(60);
+/// How much of an answer a peer reads at least in this time, while there is more: 4 KiB a second. An answer is in memory
+/// until it was read.
+const READ_AT_LEAST: usize = 256 << 10;
+const READ_WITHIN: Duration = Duration::from_secs(60);
 
 /// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,14 @@ pub(super) struct Pulse(Mutex<State>);
 struct State {
     phase: Phase,
     since: Instant,
-    stuck_since: Option<Instant>,
+    unread: Option<Unread>,
+}
+
+/// The peer has something to read.
+#[derive(Debug)]
+struct Unread {
+    since: Instant,
+    read: usize,
 }
 
 impl Pulse {
@@ -42,7 +51,7 @@ impl Pulse {
         Self(Mutex::new(State {
             phase: Phase::New,
             since: now,
-            stuck_since: None,
+            unread: None,
         }))
     }
 
@@ -63,10 +72,32 @@ impl Pulse {
         }
     }
 
-    /// Notes that the peer took bytes, or does not take any.
-    pub(super) fn has_written(&self, is_stuck: bool, now: Instant) {
+    /// Notes how many bytes the peer took; `None` where it takes none at the moment.
+    pub(super) fn has_written(&self, bytes: Option<usize>, now: Instant) {
         let mut state = self.state();
-        state.stuck_since = is_stuck.then(|| state.stuck_since.unwrap_or(now));
+        match (bytes, &mut state.unread) {
+            (None, unread @ None) => {
+                *unread = Some(Unread {
+                    since: now,
+                    read: 0,
+                });
+            }
+            (Some(bytes), Some(unread)) => {
+                unread.read += bytes;
+                if unread.read >= READ_AT_LEAST {
+                    state.unread = None;
+                }
+            }
+            (None, Some(_)) | (Some(_), None) => {}
+        }
+    }
+
+    /// Notes that the peer took all that there was.
+    pub(super) fn has_written_all(&self, now: Instant) {
+        let mut state = self.state();
+        if state.unread.take().is_some() && state.phase == Phase::Idle {
+            state.since = now;
+        }
     }
 
     pub(super) fn request_begins(&self) {
@@ -88,14 +119,17 @@ impl Pulse {
         let state = self.state();
         let at_most = match state.phase {
             Phase::New | Phase::Head => Some(HEAD),
+            // The end of the last answer is still being read.
+            Phase::Idle if state.unread.is_some() => None,
             Phase::Idle => Some(IDLE),
             // Requests have a timeout of their own.
             Phase::Busy => None,
         };
-        let is_stuck = state
-            .stuck_since
-            .is_some_and(|since| now.duration_since(since) >= STUCK);
-        is_stuck || at_most.is_some_and(|at_most| now.duration_since(state.since) >= at_most)
+        let is_slow = state
+            .unread
+            .as_ref()
+            .is_some_and(|unread| now.duration_since(unread.since) >= READ_WITHIN);
+        is_slow || at_most.is_some_and(|at_most| now.duration_since(state.since) >= at_most)
     }
 }
 
@@ -137,17 +171,42 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_kept_as_long_as_it_takes_something_each_minute() {
+    fn a_slow_reader_is_kept_as_long_as_it_takes_enough_each_minute() {
         let begin = Instant::now();
         let pulse = Pulse::new(begin);
         pulse.request_begins();
         for minute in 0..10 {
-            pulse.has_written(true, after(begin, 50 * minute));
-            assert!(!pulse.is_over(after(begin, 50 * minute + 49)));
-            pulse.has_written(false, after(begin, 50 * minute + 49));
+            pulse.has_written(None, after(begin, 60 * minute));
+            pulse.has_written(Some(READ_AT_LEAST / 2), after(begin, 60 * minute + 20));
+            pulse.has_written(None, after(begin, 60 * minute + 20));
+            assert!(!pulse.is_over(after(begin, 60 * minute + 59)));
+            pulse.has_written(Some(READ_AT_LEAST / 2), after(begin, 60 * minute + 59));
         }
-        pulse.has_written(true, after(begin, 1000));
-        pulse.has_written(true, after(begin, 1059));
-        assert!(pulse.is_over(after(begin, 1060)));
+        pulse.has_written(None, after(begin, 1000));
+        for second in 1000..1060 {
+            pulse.has_written(Some(100), after(begin, second));
+            pulse.has_written(None, after(begin, second));
+        }
+        assert!(!pulse.is_over(after(begin, 1059)));
+        assert!(
+            pulse.is_over(after(begin, 1060)),
+            "a hundred bytes a second"
+        );
+    }
+
+    #[test]
+    fn a_connection_is_idle_once_its_last_answer_was_read() {
+        let begin = Instant::now();
+        let pulse = Pulse::new(begin);
+        pulse.request_begins();
+        pulse.has_written(None, begin);
+        // The last part of the answer was handed over, and is not read yet.
+        pulse.request_ends(begin);
+        pulse.has_written(Some(READ_AT_LEAST), after(begin, 50));
+        pulse.has_written(None, after(begin, 50));
+        assert!(!pulse.is_over(after(begin, 100)), "it reads");
+        pulse.has_written_all(after(begin, 100));
+        assert!(!pulse.is_over(after(begin, 159)));
+        assert!(pulse.is_over(after(begin, 160)));
     }
 }

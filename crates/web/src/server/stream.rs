@@ -23,8 +23,12 @@ impl Watched {
         Self { stream, pulse }
     }
 
-    fn note<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.pulse.has_written(written.is_pending(), Instant::now());
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Pending => self.pulse.has_written(None, Instant::now()),
+            Poll::Ready(Ok(bytes)) => self.pulse.has_written(Some(*bytes), Instant::now()),
+            Poll::Ready(Err(_)) => {}
+        }
         written
     }
 }
@@ -68,6 +72,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes once nothing is left in its buffer.
+        self.pulse.has_written_all(Instant::now());
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
 use trainyard_web::Peer;
 
 use crate::kit::{LIMIT, Place, request};
@@ -174,6 +175,62 @@ async fn class_04_bodies_that_are_held_have_a_budget_together_and_others_are_ser
     // 150 MiB of them belong to the test itself.
     let grown = memory().saturating_sub(before);
     assert!(grown < 400, "{grown} MiB more");
+}
+
+#[tokio::test]
+async fn class_04_bodies_that_strangers_hold_leave_room_for_those_with_a_token() {
+    let place = Place::new().await;
+    sqlx::query("update dag set current_version = (select id from dag_version)")
+        .execute(&place.raw)
+        .await
+        .unwrap();
+    let (address, _server) = place.listen(256).await;
+    let head = hook(&well_formed(), &format!("content-length: {LIMIT}\r\n"));
+    let body = std::sync::Arc::new(vec![b'a'; LIMIT - 1]);
+    let mut peers = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let mut stream = send(address, &head).await;
+        let body = body.clone();
+        peers.spawn(async move {
+            // A refused peer may find its connection closed while it sends.
+            let _ = stream.write_all(&body).await;
+            status(&mut stream).await
+        });
+    }
+    // The others have all their bytes but the last one in the daemon.
+    for _ in 0..3 {
+        let refused = timeout(BOUND, peers.join_next()).await.unwrap();
+        assert_eq!(refused.unwrap().unwrap(), Some(503));
+    }
+    let admin = &place.admin;
+    let trigger = format!(
+        "POST /api/v1/dags/shop/train/runs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {admin}\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+    );
+    let mut honest = send(address, trigger.as_bytes()).await;
+    assert_eq!(status(&mut honest).await, Some(201));
+}
+
+#[tokio::test]
+async fn class_04_unread_answers_of_one_token_are_bounded_and_leave_room_to_others() {
+    let place = Place::new().await;
+    let ask = async |token: &str| {
+        let asked = request("GET", "/api/v1/openapi.json", Some(token), "");
+        place.router.clone().oneshot(asked).await.unwrap()
+    };
+    let mut unread = Vec::new();
+    loop {
+        let answer = ask(&place.reader).await;
+        if answer.status() == 503 {
+            break;
+        }
+        assert_eq!(answer.status(), 200);
+        unread.push(answer);
+        assert!(unread.len() < 1000, "2 MiB are the most");
+    }
+    assert_eq!(ask(&place.admin).await.status(), 200);
+    unread.pop();
+    assert_eq!(ask(&place.reader).await.status(), 200);
 }
 
 fn memory() -> u64 {

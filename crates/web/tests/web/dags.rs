@@ -1,5 +1,7 @@
 //! DAGs, requested by name.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::kit::Place;
@@ -128,4 +130,34 @@ async fn runs_are_listed_by_repo_states_and_moment() {
     assert_eq!(count("commit=c0ffef").await, Some(0));
     assert_eq!(count("commit=C0FFEE").await, Some(1));
     assert_eq!(count("state=running,sleeping").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn class_20_ticks_of_many_rare_schedules_are_answered_in_order_and_soon() {
+    let place = Place::with_current_version().await;
+    sqlx::query(
+        "insert into schedule (dag, position, dag_version, cron, timezone, missed, params, next_tick)
+         select d.id, n, d.current_version, n || ' 0 29 2 */7', 'America/New_York', 'none', '{}',
+            '2032-02-29 05:00+00'::timestamptz + make_interval(mins => n)
+         from dag d, generate_series(0, 49) n",
+    )
+    .execute(&place.raw)
+    .await
+    .unwrap();
+    let path = "/api/v1/dags/shop/train/ticks?count=1000";
+    let asking = (0..4).map(|_| place.call("GET", path, &place.reader, ""));
+    let asking = futures_util::future::join_all(asking);
+    // Each of the 50,000 ticks that are not among the first thousand would cost a search, too.
+    let answers = tokio::time::timeout(Duration::from_secs(60), asking).await;
+    for answer in answers.unwrap() {
+        assert_eq!(answer.status, 200);
+        let listing = answer.json();
+        let ticks = listing["items"].as_array().unwrap();
+        let is_cut = listing["more"] == json!(true);
+        assert!(ticks.len() == 1000 || is_cut, "{}", ticks.len());
+        let cron = |place: usize| ticks[place]["cron"].as_str().unwrap();
+        assert_eq!(cron(0), "0 0 29 2 */7");
+        assert_eq!(cron(49), "49 0 29 2 */7");
+        assert_eq!(cron(50), "0 0 29 2 */7", "28 years later");
+    }
 }

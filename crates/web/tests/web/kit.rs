@@ -29,7 +29,7 @@ use trainyard_store::{
     SecretKey, Store, StoreOptions,
 };
 use trainyard_web::{
-    BodyBudget, Connections, Render, Strangers, WebSettings, WebState, router, serve,
+    AnswerBudget, BodyBudget, Connections, Render, Strangers, WebSettings, WebState, router, serve,
 };
 
 /// Texts that no answer may contain.
@@ -168,6 +168,7 @@ impl Place {
             look_at_most: Duration::ZERO,
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),
+            answers: AnswerBudget::new(8 << 20),
             strangers: strangers.clone(),
             figures: Render::new(String::new),
             figures_are_public: false,

@@ -82,8 +82,7 @@ pub(crate) fn outcome(word: &str, what: impl FnOnce() -> String) -> Result<Outco
 /// Reads an optional reason. A code of a newer Trainyard is nothing that the run depends on: its message is kept.
 pub(crate) fn reason(code: Option<String>, message: Option<String>) -> Option<Reason> {
     let code = ReasonCode::from_word(&code?).unwrap_or(ReasonCode::Unknown);
-    let message = message?;
-    Some(Reason { code, message })
+    Some(Reason::new(code, message?))
 }
 
 /// The code and message columns of an optional reason.
@@ -107,4 +106,19 @@ fn float_text(number: f64) -> String {
 fn float(text: &str) -> Result<f64, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_was_recorded_without_a_bound_is_read_with_one() {
+        let message = "outputs/x is a pipe; ".repeat(200_000);
+        let read = reason(Some("missing_output".to_owned()), Some(message), || {
+            "attempt 1".to_owned()
+        });
+        let read = read.unwrap().unwrap();
+        assert!(read.message.len() <= trainyard_core::text::MESSAGE_AT_MOST);
+    }
 }
