@@ -4,7 +4,7 @@
 //! last use. Before another submodule is fetched, the mirrors used longest ago are removed until the rest fits.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -26,7 +26,9 @@ impl InUse {
         fs::create_dir_all(&mirror.root).map_err(|error| failed(&error))?;
         let file = File::create(mark_of(&mirror.path())).map_err(|error| failed(&error))?;
         file.lock_shared().map_err(|error| failed(&error))?;
-        file.set_modified(SystemTime::now())
+        // A write dates it.
+        (&file)
+            .write_all(b"used\n")
             .map_err(|error| failed(&error))?;
         Ok(Self(file))
     }

@@ -1,6 +1,5 @@
 //! The audit log.
 
-use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use trainyard_store as store;
 use trainyard_store::AuditFilter;
 use utoipa::IntoParams;
 
+use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Query;
 use crate::state::WebState;

@@ -1,8 +1,8 @@
 //! Quarantine: list and release its subjects, and report it where it is the cause of an error.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use trainyard_api::{ErrorBody, Listing, Quarantined};
 use trainyard_core::id::RunId;
 use trainyard_core::principal::Act;

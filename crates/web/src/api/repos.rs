@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::warn;

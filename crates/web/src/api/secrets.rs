@@ -1,8 +1,8 @@
 //! Secrets: set, list and remove them. No route returns a value.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, Secret, SecretValue};
 use trainyard_core::name::SecretName;

@@ -1,8 +1,8 @@
 //! The daemon itself: its properties, tokens, garbage collection.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use secrecy::ExposeSecret;
 use trainyard_api::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,

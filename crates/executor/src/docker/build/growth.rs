@@ -178,6 +178,6 @@ mod tests {
         ];
         assert_eq!(image.beyond(&bases), 70);
         assert_eq!(image.beyond(&[]), 100, "from scratch");
-        assert_eq!(image.beyond(&[image.clone()]), 0);
+        assert_eq!(image.beyond(std::slice::from_ref(&image)), 0);
     }
 }
