@@ -168,7 +168,7 @@ impl<'a> Texts<'a> {
 
     /// The texts that are one of these and then one of the others.
     pub(super) fn followed_by(&self, other: &Self) -> Self {
-        /// More than that are not told apart.
+        /// Beyond so many, any text counts as possible.
         const PAIRS: usize = 64;
         match (self, other) {
             (Self::Only(one), Self::Only(other)) if one.len() * other.len() <= PAIRS => Self::Only(

@@ -7,7 +7,7 @@ use trainyard_core::stage::{RunOn, Stage};
 use super::places::Places;
 use crate::diagnostic::{DiagnosticCode as Code, Sink};
 
-/// A warning for each stage: its other inputs are no news.
+/// One warning for each stage, for its first such input.
 pub(super) fn warn(dag: &Dag, places: &Places, sink: &mut Sink<'_>) {
     let may_be_skipped = may_be_skipped(dag);
     for index in dag.indices() {
