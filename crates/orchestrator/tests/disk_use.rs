@@ -288,7 +288,7 @@ async fn class_12_copying_all_outputs_has_one_deadline_and_those_that_were_copie
     let begun = Instant::now();
     let ending = run(&format!("timeout: 25m, {SLOW}"), Layers::new(0), &ledger).await;
     assert!(matches!(ending, Ending::Rejected(_)), "{ending:?}");
-    insta::assert_snapshot!(storage(&ending), @"");
+    insta::assert_snapshot!(storage(&ending), @"output `c` and 1 more are not kept: copying the outputs took longer than 25m; make them fewer or smaller, or raise the stage's `timeout`");
     assert_eq!(begun.elapsed().as_secs() / 60, 25);
     assert_eq!(*ledger.recorded_outputs.lock().await, ["a", "b"]);
 }
@@ -347,5 +347,5 @@ async fn class_12_the_bytes_that_are_read_of_outputs_that_cannot_be_kept_are_bou
     );
     let ledger = Keeps::of_a_run(GIB, 0);
     let ending = run(&stage, Layers::new(0), &ledger).await;
-    insta::assert_snapshot!(storage(&ending), @"");
+    insta::assert_snapshot!(storage(&ending), @"output `a` is larger than the 1048576 bytes that are permitted; output `b` is larger than the 1048576 bytes that are permitted; output `c` and 2 more are not kept: 2 MiB were read of outputs that cannot be kept, and no more than 1 MiB are (limits.artifact)");
 }

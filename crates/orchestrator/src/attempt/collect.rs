@@ -164,8 +164,7 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
                 }
                 Err(fault)
                     if fault.code == ReasonCode::Storage
-                        && left < self.surroundings.output_limit
-                        && budget.exhausted().is_none() =>
+                        && left < self.surroundings.output_limit =>
                 {
                     faults.push(refused(name, &allowance.words()));
                 }

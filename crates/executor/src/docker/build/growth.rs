@@ -82,8 +82,11 @@ impl Engine {
     ) -> Result<u64, Error> {
         let filters = HashMap::from([("status".to_owned(), vec!["running".to_owned()])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters);
-        let listed = self.client.list_containers(Some(options.build()));
-        let listed = within(SHORT, listed.at(Point::ListContainers))
+        let listed = self
+            .client
+            .list_containers(Some(options.build()))
+            .at(Point::ListContainers);
+        let listed = within(SHORT, listed)
             .await
             .map_err(|trouble| trouble.into_error("list containers"))?;
         for id in listed.into_iter().filter_map(|container| container.id) {
@@ -119,8 +122,11 @@ impl Engine {
         }
         self.images.forget_name(built);
         let options = RemoveImageOptionsBuilder::default().build();
-        let removed = self.client.remove_image(built, Some(options), None);
-        if let Err(trouble) = within(LONG, removed.at(Point::RemoveImage)).await {
+        let removed = self
+            .client
+            .remove_image(built, Some(options), None)
+            .at(Point::RemoveImage);
+        if let Err(trouble) = within(LONG, removed).await {
             warn!(
                 error = trouble.text(),
                 "could not remove an image that is too large"
