@@ -88,6 +88,10 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     if count < 5 {
         usage();
     }
+    // First of all: the kernel drops a signal for PID 1 that is neither handled nor blocked, and a stop may come at once.
+    // They are blocked before the program exists, too, so that none gets lost.
+    let signals = !OWN;
+    let before = system::block(signals);
     system::hide();
     // SAFETY: there are as many arguments, a null, and the environment.
     let (latch, start, nonce, program, environment) = unsafe {
@@ -120,9 +124,6 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         }
     };
     system::adopt_orphans();
-    // All are blocked before the program exists, so that none gets lost.
-    let signals = !OWN;
-    let before = system::block(signals);
     let started = (|| {
         let signals = system::signals(signals)?;
         let [failure, out, err] = [system::pipe()?, system::pipe()?, system::pipe()?];
