@@ -90,24 +90,38 @@ impl Iterator for Unignored {
     }
 }
 
+/// Checks that a path, through links, is a file or a folder, or not there: reading a pipe or a device may not end.
+///
+/// # Errors
+/// It is something else; the error says what and where.
+pub(super) fn readable(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            Err(refused(path, "a pipe, a socket or a device"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn refused(path: &Path, what: &str) -> io::Error {
+    let path = path.display();
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{path} is {what}, which is not read; replace it by a file, or remove it"),
+    )
+}
+
 /// Checks that a path is a plain file of at most `largest` bytes, or not there.
 ///
 /// # Errors
 /// It is something else; the error says what and where.
 pub(super) fn plain(path: &Path, largest: u64) -> io::Result<()> {
-    let refused = |what: &str| {
-        let path = path.display();
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{path} is {what}, which is not read; replace it by a file, or remove it"),
-        ))
-    };
     match path.symlink_metadata() {
-        Ok(found) if found.is_symlink() => refused("a symbolic link"),
+        Ok(found) if found.is_symlink() => Err(refused(path, "a symbolic link")),
         // Git reads no patterns from a folder.
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(found) if !found.is_file() => refused("a pipe, a socket or a device"),
-        Ok(found) if found.len() > largest => refused("a file of more than 1 MiB"),
+        Ok(found) if !found.is_file() => Err(refused(path, "a pipe, a socket or a device")),
+        Ok(found) if found.len() > largest => Err(refused(path, "too large a file")),
         Ok(_) => Ok(()),
         // Not there, or in a folder that may not be opened: the walk says so.
         Err(_) => Ok(()),

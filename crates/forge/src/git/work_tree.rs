@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
-use super::ignored::{Unignored, plain};
+use super::ignored::{Unignored, plain, readable};
 use super::objects::Kind;
 use super::settings;
 
@@ -127,9 +127,10 @@ fn opened(folder: &Path) -> io::Result<Option<(Repository, PathBuf)>> {
         let Ok(found) = git.symlink_metadata() else {
             continue;
         };
-        if found.is_dir() {
+        // Git follows a link to its folder.
+        if git.is_dir() {
             for file in READ_BY_GIT {
-                plain(&git.join(file), u64::MAX)?;
+                readable(&git.join(file))?;
             }
         } else {
             plain(&git, LARGEST_GIT_FILE)?;
@@ -419,6 +420,15 @@ mod tests {
             let refused = WorkTree::around(&place.root()).unwrap_err().to_string();
             assert!(refused.contains("is a pipe"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_link_to_the_folder_of_git_is_followed() {
+        let place = Place::tracking(&[("a", "")]);
+        let moved = place.folder.path().join("git-dir");
+        fs::rename(place.root().join(".git"), &moved).unwrap();
+        symlink(&moved, place.root().join(".git")).unwrap();
+        assert_eq!(place.files(), ["a"]);
     }
 
     #[test]
