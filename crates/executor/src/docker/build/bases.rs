@@ -1,14 +1,10 @@
 //! The images from which a build starts and copies.
 
-use bollard::query_parameters::RemoveImageOptionsBuilder;
-use tracing::warn;
 use trainyard_core::image::ImageReference;
 use trainyard_core::stage::PullPolicy;
-use trainyard_failpoint::{Effect as _, Point};
 
 use super::super::Engine;
 use super::super::dockerfile::{self, Builder};
-use super::super::errors::{LONG, within};
 use super::super::image::not_allowed;
 use crate::error::{Error, ErrorKind};
 
@@ -71,17 +67,7 @@ impl Engine {
             if now.as_ref().map(|now| &now.id) == Some(id) {
                 continue;
             }
-            let options = RemoveImageOptionsBuilder::default().build();
-            let removed = self
-                .client
-                .remove_image(built, Some(options), None)
-                .at(Point::RemoveImage);
-            if let Err(trouble) = within(LONG, removed).await {
-                warn!(
-                    error = trouble.text(),
-                    "could not remove an image whose base had moved"
-                );
-            }
+            self.discard(built).await;
             let message = format!(
                 "image `{image}` changed while an image was built from it; the build is retried"
             );

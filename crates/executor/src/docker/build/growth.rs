@@ -120,6 +120,12 @@ impl Engine {
         if size <= limit {
             return Ok(());
         }
+        self.discard(built).await;
+        Err(too_large("the layers of its steps take", size, limit))
+    }
+
+    /// Removes an image that was built and must not be used.
+    pub(super) async fn discard(&self, built: &str) {
         self.images.forget_name(built);
         let options = RemoveImageOptionsBuilder::default().build();
         let removed = self
@@ -129,10 +135,10 @@ impl Engine {
         if let Err(trouble) = within(LONG, removed).await {
             warn!(
                 error = trouble.text(),
-                "could not remove an image that is too large"
+                image = built,
+                "could not remove an image that must not be used"
             );
         }
-        Err(too_large("the layers of its steps take", size, limit))
     }
 
     /// How many bytes an image adds to its base images.
