@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use trainyard_core::id::{AttemptId, DaemonId, Fence};
 
 use crate::attempts::claim::ClaimRequest;
-use crate::db::error::{Error, Result};
+use crate::db::error::Result;
 use crate::store::Store;
 
 /// What the database knows of an attempt, to judge a container that carries its label.
@@ -61,19 +61,5 @@ impl Store {
                 (AttemptId(row.id), known)
             })
             .collect())
-    }
-
-    /// Plans the run of an attempt again now, because a timeout has passed.
-    ///
-    /// # Errors
-    /// `NotFound`, or as [`Store::advance`].
-    pub async fn plan_run_of(&self, attempt: AttemptId) -> Result<()> {
-        let row = sqlx::query!("select run from attempt where id = $1", attempt.0)
-            .fetch_optional(&self.core.pool)
-            .await?
-            .ok_or_else(|| Error::not_found(format!("attempt {attempt}")))?;
-        self.advance(trainyard_core::id::RunId(row.run), &[])
-            .await
-            .map(drop)
     }
 }
