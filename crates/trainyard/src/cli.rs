@@ -13,6 +13,7 @@ use crate::commands::{
     artifact, audit, completions, daemon, dag, dev, doctor, exec, fail_points, gc, git_worker,
     graph, init, metric, quarantine, repo, run, schema, secret, status, token, validate,
 };
+use crate::connection::Group;
 use crate::failure::{Done, Failure};
 use crate::variables::{without_empty_variables, without_variables};
 
@@ -55,15 +56,31 @@ enum Command {
     GitWorker(git_worker::GitWorker),
     Init(init::Init),
     Status(status::Status),
-    Repo(repo::Command),
-    Dag(dag::Command),
-    Run(run::Command),
-    Artifact(artifact::Command),
-    Metric(metric::Command),
-    Secret(secret::Command),
-    Token(token::Command),
-    Audit(audit::Command),
-    Quarantine(quarantine::Command),
+    /// The git repositories that the daemon follows
+    Repo(Group<repo::Verb>),
+    /// DAGs: list, start, pause and remove them
+    Dag(Group<dag::Verb>),
+    /// Runs: list, follow, cancel and retry them
+    Run(Group<run::Verb>),
+    /// Artifacts: the outputs of stages
+    Artifact(Group<artifact::Verb>),
+    /// Metrics: numbers that stages reported
+    Metric(Group<metric::Verb>),
+    /// Secrets: environment variables for the stages that name them
+    Secret(Group<secret::Verb>),
+    /// Tokens for access to the daemon
+    Token(Group<token::Verb>),
+    /// The audit log: who changed what, and when
+    ///
+    /// It has each change that was made through the API or at the start of a daemon: of repos, secrets, tokens, DAGs and
+    /// runs. Runs that schedules and pushes start are in `trainyard run list`. Reading it needs a token that may change
+    /// things.
+    Audit(Group<audit::Verb>),
+    /// Quarantine: repos, DAGs and runs that are stopped after repeated failures, with the reason
+    ///
+    /// A quarantined repo, DAG or run does nothing until it is released, a commit changes its DAG, or its run is
+    /// cancelled.
+    Quarantine(Group<quarantine::Verb>),
     Gc(gc::Gc),
 }
 

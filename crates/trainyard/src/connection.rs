@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::{Args, FromArgMatches};
+use clap::{Args, FromArgMatches, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use trainyard_api::Client;
 use trainyard_daemon::endpoint::{self, DEV_DATA_DIR, Given, Places};
@@ -11,6 +11,15 @@ use trainyard_daemon::endpoint::{self, DEV_DATA_DIR, Given, Places};
 use crate::failure::Failure;
 use crate::output;
 use crate::variables::without_empty_variables;
+
+/// Commands below a common word, such as those of `trainyard run`, which all talk to a daemon.
+#[derive(Debug, Args)]
+pub(crate) struct Group<V: Subcommand> {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) verb: V,
+}
 
 /// The daemon to use. Without any of these, it is the one of `./.trainyard` if this user made that, or the newest one
 /// of this user.

@@ -10,22 +10,13 @@ use trainyard_api::{Artifact, Client};
 use trainyard_core::measure::in_units;
 
 use crate::commands::run::name::RunName;
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output::{self, OutputArgs};
 use crate::view;
 
-/// Artifacts: the outputs of stages
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     /// List the artifacts of a run
     List {
         /// The run's number, `latest`, or a DAG for its newest run
@@ -38,7 +29,7 @@ enum Verb {
 
 /// Fetch an artifact: a file, or a folder as a tar archive
 #[derive(Debug, Args)]
-struct Get {
+pub(crate) struct Get {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
@@ -55,7 +46,7 @@ struct Get {
     force: bool,
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {

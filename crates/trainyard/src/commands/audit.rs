@@ -5,33 +5,20 @@ use clap::{Args, Subcommand};
 use trainyard_api::{AuditSelection, Client};
 use trainyard_core::principal::AuditAction;
 
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::Done;
 use crate::output::{self, OutputArgs};
 use crate::time_arg::{self, TimeArg};
 use crate::view;
 
-/// The audit log: who changed what, and when
-///
-/// It has each change that was made through the API or at the start of a daemon: of repos, secrets, tokens, DAGs and
-/// runs. Runs that schedules and pushes start are in `trainyard run list`. Reading it needs a token that may change
-/// things.
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     List(List),
 }
 
 /// List changes, the newest first
 #[derive(Debug, Args)]
-struct List {
+pub(crate) struct List {
     /// Only those of this repo, which may have been removed since
     #[arg(long)]
     repo: Option<String>,
@@ -69,7 +56,7 @@ struct List {
     output: OutputArgs,
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {

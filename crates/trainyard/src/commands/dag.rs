@@ -6,24 +6,15 @@ use clap::{Args, Subcommand};
 use trainyard_api::Trigger;
 
 use crate::commands::run::follow;
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem};
 use crate::input;
 use crate::output::{self, OutputArgs};
 use crate::view::quantity::commit;
 use crate::view::{self, plain};
 
-/// DAGs: list, start, pause and remove them
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     /// List the DAGs
     List {
         /// Only those of this repo
@@ -61,7 +52,7 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-struct One {
+pub(crate) struct One {
     /// REPO/NAME, or NAME if only one repo has it
     dag: String,
 
@@ -71,7 +62,7 @@ struct One {
 
 /// Start a DAG by hand
 #[derive(Debug, Args)]
-struct TriggerArgs {
+pub(crate) struct TriggerArgs {
     /// REPO/NAME, or NAME if only one repo has it
     dag: String,
 
@@ -116,7 +107,7 @@ pub(crate) fn each_once(params: Vec<(String, String)>) -> Result<Vec<(String, St
     Ok(params)
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {

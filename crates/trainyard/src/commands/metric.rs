@@ -4,28 +4,19 @@ use clap::{Args, Subcommand};
 use trainyard_core::id::RunId;
 
 use crate::commands::run::name::RunName;
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::Done;
 use crate::output::OutputArgs;
 use crate::view;
 
-/// Metrics: numbers that stages reported
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     List(List),
 }
 
 /// List metrics, those of the newest runs first
 #[derive(Debug, Args)]
-struct List {
+pub(crate) struct List {
     /// A run, by its number or as `latest`; or a DAG, by its name
     #[arg(value_name = "RUN|DAG", conflicts_with = "dag")]
     of: Option<String>,
@@ -50,7 +41,7 @@ struct List {
     output: OutputArgs,
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         let Verb::List(list) = self.verb;

@@ -8,22 +8,13 @@ use std::time::Duration;
 use trainyard_api::{ChangeRepo, Client, NewRepo};
 use trainyard_daemon::config::Span;
 
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem};
 use crate::output::{self, OutputArgs};
 use crate::{input, view};
 
-/// The git repositories that the daemon follows
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     Add(Add),
     /// List the repos
     List(OutputArgs),
@@ -62,7 +53,7 @@ enum Verb {
 /// secret is shown only once. Webhooks are optional: the daemon also finds pushes by polling. Then waits for the
 /// first sync with the remote; if that fails, the repo stays, and the exit code is 3.
 #[derive(Debug, Args)]
-struct Add {
+pub(crate) struct Add {
     /// The repo's name
     name: String,
 
@@ -101,7 +92,7 @@ struct Add {
 ///
 /// Then waits for a sync with the change; if that fails, the change stays, and the exit code is 3.
 #[derive(Debug, Args)]
-struct Set {
+pub(crate) struct Set {
     /// The repo's name
     name: String,
 
@@ -141,7 +132,7 @@ struct Set {
 
 /// The credentials to fetch with.
 #[derive(Debug, Args)]
-struct Credentials {
+pub(crate) struct Credentials {
     /// The user to fetch as
     #[arg(long, value_name = "USER")]
     username: Option<String>,
@@ -160,7 +151,7 @@ struct Credentials {
 }
 
 #[derive(Debug, Args)]
-struct One {
+pub(crate) struct One {
     /// The repo's name
     name: String,
 
@@ -168,7 +159,7 @@ struct One {
     output: OutputArgs,
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {

@@ -7,22 +7,13 @@ use secrecy::ExposeSecret;
 use trainyard_api::{Listing, SecretValue};
 use trainyard_core::secret::{MOST_ENCODED, SHORTEST_REDACTED, is_redacted_part};
 
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::Done;
 use crate::output::{self, OutputArgs};
 use crate::{input, view};
 
-/// Secrets: environment variables for the stages that name them
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     /// Set a secret; its value is read from standard input or from the terminal
     ///
     /// Only runs of the secret's branches get it, by the branch on which the commit was found: a run of another
@@ -49,7 +40,7 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-struct One {
+pub(crate) struct One {
     /// The name of the secret and of its variable
     name: String,
 
@@ -58,7 +49,7 @@ struct One {
     repo: String,
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {

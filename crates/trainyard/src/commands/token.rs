@@ -1,24 +1,15 @@
 //! `trainyard token`
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use trainyard_api::TokenScope;
 
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::Done;
 use crate::output::{self, Format, OutputArgs};
 use crate::view;
 
-/// Tokens for access to the daemon
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     /// Create a token. Its text is printed once, and not stored
     Create {
         /// The token's name, shown as the actor of its requests
@@ -38,7 +29,7 @@ enum Verb {
     },
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {

@@ -14,24 +14,15 @@ use trainyard_core::measure::counted;
 
 use crate::commands::dag::started_line;
 use crate::commands::run::name::RunName;
-use crate::connection::Connection;
+use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem};
 use crate::output::{self, OutputArgs};
 use crate::view::log::Look;
 use crate::view::plain;
 use crate::{clock, view};
 
-/// Runs: list, follow, cancel and retry them
-#[derive(Debug, Args)]
-pub(crate) struct Command {
-    #[command(flatten)]
-    connection: Connection,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     List(list::List),
     /// Show a run: its stages with their states, times, reasons and metrics
     Show(One),
@@ -46,7 +37,7 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-struct One {
+pub(crate) struct One {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
@@ -56,7 +47,7 @@ struct One {
 
 /// Cancel runs. Stages with `run_on: [always]` still run; cancel again to stop those as well
 #[derive(Debug, Args)]
-struct Cancel {
+pub(crate) struct Cancel {
     /// The runs' numbers
     #[arg(
         value_name = "RUN",
@@ -84,7 +75,7 @@ struct Cancel {
 /// daemon reaches that Docker engine again, it removes their containers. A run that was not cancelled retries these
 /// stages, as its retry rules say.
 #[derive(Debug, Args)]
-struct Abandon {
+pub(crate) struct Abandon {
     /// The run's number
     run: RunId,
 
@@ -98,7 +89,7 @@ struct Abandon {
 /// --latest), these are the stages that succeeded and whose definition in the DAG file, Dockerfile and inputs have
 /// not changed. Changes to other files do not count: give the first stage that they affect with --from.
 #[derive(Debug, Args)]
-struct RetryArgs {
+pub(crate) struct RetryArgs {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
@@ -130,7 +121,7 @@ struct RetryArgs {
     output: OutputArgs,
 }
 
-impl Command {
+impl Group<Verb> {
     pub(crate) async fn call(self) -> Done {
         let client = self.connection.client()?;
         match self.verb {
