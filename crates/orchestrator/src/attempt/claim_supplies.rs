@@ -177,7 +177,9 @@ async fn secrets(
     loop {
         match store.secrets_for(repo, wanted).await {
             Err(error) if error.is_transient() => {
-                store.condition().heed(&error, Instant::now().into_std());
+                store
+                    .health()
+                    .note_refusal(&error, Instant::now().into_std());
                 warn!(%error, "secrets cannot be read; will retry");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_AT_MOST);

@@ -19,7 +19,7 @@ use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{Handle, SpecHash};
-use trainyard_store::fleet::figures::LOGS_WAITING;
+use trainyard_store::fleet::metrics::LOGS_WAITING;
 use trainyard_store::{
     Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Store, Subject,
     Weight, answered_within,
@@ -97,7 +97,7 @@ impl StoreLedger<'_> {
                 }
                 Err(problem) => {
                     let now = Instant::now().into_std();
-                    self.store.condition().heed(&problem, now);
+                    self.store.health().note_refusal(&problem, now);
                     if let Some(code) = problem.refusal() {
                         error!(
                             error = &problem as &dyn std::error::Error,

@@ -7,13 +7,13 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use crate::db::report_pace::ReportPace;
 use crate::db::wakes::Concern;
-use crate::fleet::figures::LISTENING;
+use crate::fleet::metrics::LISTENING;
 use crate::store::Store;
 
 const CHANNEL: &str = "trainyard";

@@ -284,7 +284,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                         }
                     }
                 }
-                () = self.signal.look.notified() => {
+                () = self.signal.inspect.notified() => {
                     let called = Instant::now();
                     match executor.inspect(handle).await {
                         Ok(Some(status @ (Status::Exited { .. } | Status::Unknown))) => Ok(status),
