@@ -50,7 +50,7 @@ impl EngineWatch {
         changed: impl Fn(Option<String>) + Send + Sync + 'static,
     ) -> Self {
         let state = WatchState {
-            breaker: Breaker::default(),
+            breaker: Breaker::new(daemon),
             listed: Instant::now(),
         };
         Self {

@@ -44,11 +44,11 @@ use crate::attempt::mask::Masker;
 use crate::attempt::supplies::Supplies;
 use crate::clock;
 
-/// The first wait after a Docker error; it doubles up to [`WAIT_AT_MOST`].
-const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
+/// The first wait after a Docker error.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait after a Docker error.
-const WAIT_AT_MOST: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Shared by the supervisors of one executor.
 #[derive(Debug, Clone)]
