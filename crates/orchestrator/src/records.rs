@@ -15,9 +15,9 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::event::Event;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_store::{
-    Advanced, Blobs, Claim, ClaimRequest, Condition, Finished, FinishedAttempt, KnownAttempt,
-    LeaseSeen, LeftBehind, LogChunk, NextWake, Result, Role, StopRequest, Store, Subject, Wakes,
-    Weight,
+    Advanced, Blobs, Claim, ClaimRequest, DaemonHealth, Finished, FinishedAttempt, LeaseSeen,
+    LeftBehind, LogChunk, NextWake, RecordedAttempt, Result, Role, StopRequest, Store, Subject,
+    Wakes, Weight,
 };
 
 use crate::attempt::assignment::Assignment;
@@ -34,7 +34,7 @@ macro_rules! records {
 
             fn wakes(&self) -> &Wakes;
 
-            fn condition(&self) -> &Condition;
+            fn health(&self) -> &DaemonHealth;
 
             /// Everything that a claimed attempt's container is created with.
             fn supplies<'a>(
@@ -61,8 +61,8 @@ macro_rules! records {
                 self.store.wakes()
             }
 
-            fn condition(&self) -> &Condition {
-                self.store.condition()
+            fn health(&self) -> &DaemonHealth {
+                self.store.health()
             }
 
             fn supplies<'a>(
@@ -120,11 +120,11 @@ records! {
 
     // The sweeper.
     unremoved(request: &ClaimRequest, limit: u32) -> Vec<AttemptId>;
-    known_attempts(attempts: &[AttemptId]) -> HashMap<AttemptId, KnownAttempt>;
+    known_attempts(attempts: &[AttemptId]) -> HashMap<AttemptId, RecordedAttempt>;
 
     // The guard.
     leaderless_for(role: Role) -> Option<Duration>;
-    tell_condition(daemon: DaemonId) -> ();
+    publish_health(daemon: DaemonId) -> ();
 }
 
 /// The database, the artifact folder and the source archives of a daemon.

@@ -17,8 +17,9 @@ use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::supplies::Supplies;
 use trainyard_orchestrator::records::Records;
 use trainyard_store::{
-    Advanced, Claim, ClaimRequest, Condition, Error, Finished, FinishedAttempt, KnownAttempt,
-    LeaseSeen, LeftBehind, LogChunk, NextWake, Result, Role, StopRequest, Subject, Wakes, Weight,
+    Advanced, Claim, ClaimRequest, DaemonHealth, Error, Finished, FinishedAttempt, LeaseSeen,
+    LeftBehind, LogChunk, NextWake, RecordedAttempt, Result, Role, StopRequest, Subject, Wakes,
+    Weight,
 };
 
 use crate::network::exchange;
@@ -37,7 +38,7 @@ pub(crate) struct SimulatedRecords {
     process: Arc<Process>,
     store: Arc<Mutex<Store>>,
     wakes: Wakes,
-    condition: Arc<Condition>,
+    health: Arc<DaemonHealth>,
 }
 
 impl SimulatedRecords {
@@ -47,7 +48,7 @@ impl SimulatedRecords {
             process,
             store,
             wakes: Wakes::default(),
-            condition: Arc::default(),
+            health: Arc::default(),
         }
     }
 
@@ -102,8 +103,8 @@ impl Records for SimulatedRecords {
         &self.wakes
     }
 
-    fn condition(&self) -> &Condition {
-        &self.condition
+    fn health(&self) -> &DaemonHealth {
+        &self.health
     }
 
     async fn supplies<'a>(
@@ -128,7 +129,7 @@ impl Records for SimulatedRecords {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        if self.condition.pauses_claims() {
+        if self.health.pauses_claims() {
             return Ok(Vec::new());
         }
         let request = request.clone();
@@ -140,7 +141,7 @@ impl Records for SimulatedRecords {
         finished: FinishedAttempt,
         claim: Option<ClaimRequest>,
     ) -> Result<Finished> {
-        let claim = claim.filter(|_| !self.condition.pauses_claims());
+        let claim = claim.filter(|_| !self.health.pauses_claims());
         self.call(move |store| store.finish(finished, claim.as_ref()))
             .await
     }
@@ -199,13 +200,13 @@ impl Records for SimulatedRecords {
         left_behind(_request: &ClaimRequest) -> Vec<LeftBehind> = |_| Ok(Vec::new());
 
         unremoved(_request: &ClaimRequest, limit: u32) -> Vec<AttemptId> = move |store| Ok(store.unremoved(limit));
-        known_attempts(attempts: &[AttemptId]) -> HashMap<AttemptId, KnownAttempt> = {
+        known_attempts(attempts: &[AttemptId]) -> HashMap<AttemptId, RecordedAttempt> = {
             let attempts = attempts.to_vec();
             move |store| Ok(store.known(&attempts))
         };
 
         leaderless_for(_role: Role) -> Option<Duration> = |_| Ok(None);
-        tell_condition(_daemon: DaemonId) -> () = |_| Ok(());
+        publish_health(_daemon: DaemonId) -> () = |_| Ok(());
     }
 }
 

@@ -6,7 +6,7 @@
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use trainyard_executor::{AnyExecutor, Attempts};
-use trainyard_store::{ClaimRequest, TroubleKind};
+use trainyard_store::{ClaimRequest, ProblemKind};
 
 use crate::attempt::allowance::Allowances;
 use crate::clock;
@@ -49,9 +49,9 @@ impl<R: Records, E: Attempts + Clone + 'static> AttemptLoops<R, E> {
         let lease = Lease::new(options.leased_at, options.lease);
         let watch = {
             let records = records.clone();
-            EngineWatch::new(options.daemon, options.engine_id.clone(), move |trouble| {
-                let condition = records.condition();
-                condition.note(TroubleKind::Engine, trouble, clock::now());
+            EngineWatch::new(options.daemon, options.engine_id.clone(), move |problem| {
+                let health = records.health();
+                health.note(ProblemKind::Engine, problem, clock::now());
                 records.wakes().dispatch.wake();
             })
         };

@@ -52,11 +52,11 @@ struct Shared<R, E> {
     has_adopted: CancellationToken,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
-    board: Mutex<BTreeMap<AttemptId, Entry>>,
+    board: Mutex<BTreeMap<AttemptId, Supervision>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Supervision {
     fence: Fence,
     signal: StopSignal,
     /// Whether its supervisor has recorded its end, and is about to remove its container.
@@ -115,7 +115,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Dispatcher<R, E> {
                 Ok(_) => TICK,
                 Err(error) => {
                     let now = Instant::now().into_std();
-                    shared.records.condition().heed(&error, now);
+                    shared.records.health().note_refusal(&error, now);
                     error!(%error, "attempts could not be claimed; will retry");
                     Duration::from_millis(500)
                 }
@@ -141,12 +141,12 @@ impl<R: Records, E: Attempts + Clone + 'static> Dispatcher<R, E> {
         }
         let claims = self.shared.records.claim(&self.shared.request).await?;
         let count = claims.len();
-        self.take(claims);
+        self.start_supervisors(claims);
         Ok(count)
     }
 
     /// Starts a supervisor for each claim.
-    pub fn take(&self, claims: Vec<Claim>) {
+    pub fn start_supervisors(&self, claims: Vec<Claim>) {
         for claim in claims {
             // Without a parent: a claim at the end of an attempt happens within that attempt's span. At the level of
             // errors, so that log lines have their ids whatever is filtered.
@@ -160,7 +160,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Dispatcher<R, E> {
             let dispatcher = self.clone();
             let signal = StopSignal::new();
             let unsupervised = CancellationToken::new();
-            let entry = Entry {
+            let entry = Supervision {
                 fence: claim.fence,
                 signal: signal.clone(),
                 recorded: false,
@@ -235,7 +235,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Dispatcher<R, E> {
         .await;
         if let Supervised::Finished { next, container } = supervised {
             self.recorded(claim.attempt, claim.fence);
-            self.take(next);
+            self.start_supervisors(next);
             if let Some(container) = container {
                 surroundings.remove(&container, &ledger).await;
             }
@@ -312,7 +312,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Dispatcher<R, E> {
         }
     }
 
-    fn board(&self) -> std::sync::MutexGuard<'_, BTreeMap<AttemptId, Entry>> {
+    fn board(&self) -> std::sync::MutexGuard<'_, BTreeMap<AttemptId, Supervision>> {
         self.shared
             .board
             .lock()

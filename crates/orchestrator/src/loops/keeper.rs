@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use trainyard_executor::{AnyExecutor, Attempts};
-use trainyard_store::fleet::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
+use trainyard_store::fleet::metrics::{ATTEMPTS_ADOPTED, LEASES_LOST};
 use trainyard_store::{ClaimRequest, Error, answered_within};
 
 use crate::health::leadership::Leadership;
@@ -127,7 +127,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Keeper<R, E> {
             }
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
-                if let Err(problem) = self.take_over().await {
+                if let Err(problem) = self.adopt().await {
                     error!(error = %problem, "attempts could not be adopted; will retry");
                     next_full = Instant::now() + AGAIN;
                 }
@@ -173,17 +173,17 @@ impl<R: Records, E: Attempts + Clone + 'static> Keeper<R, E> {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn take_over(&self) -> Result<(), Error> {
+    pub async fn adopt(&self) -> Result<(), Error> {
         let request = self.dispatcher.request().clone();
         let has_lapsed = self.has_lapsed.swap(false, Ordering::Relaxed);
-        let taken = self.adopt(&request, has_lapsed).await;
+        let taken = self.adopt_claims(&request, has_lapsed).await;
         if has_lapsed && taken.is_err() {
             self.has_lapsed.store(true, Ordering::Relaxed);
         }
         taken
     }
 
-    async fn adopt(&self, request: &ClaimRequest, has_lapsed: bool) -> Result<(), Error> {
+    async fn adopt_claims(&self, request: &ClaimRequest, has_lapsed: bool) -> Result<(), Error> {
         // After a lapse all supervision has ended; otherwise a claim may be on its way to its supervisor.
         let attend_within = if has_lapsed {
             Duration::ZERO
@@ -201,7 +201,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Keeper<R, E> {
             .neighbours
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .look(&leases, Instant::now());
+            .observe(&leases, Instant::now());
         let adopted = self
             .records
             .adoptable(request, &attended, attend_within, &spared);
@@ -216,7 +216,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Keeper<R, E> {
                 "adopted an attempt that no daemon held"
             );
         }
-        self.dispatcher.take(adopted);
+        self.dispatcher.start_supervisors(adopted);
         self.dispatcher.claim_from_now_on();
         Ok(())
     }

@@ -52,7 +52,7 @@ use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
 use crate::attempt::sources::Sources;
 use crate::attempt::supervisor::Surroundings;
 use crate::health::leadership::Leadership;
-use crate::health::space::{Floor, Place};
+use crate::health::space::{Disk, Floor};
 use crate::loops::attempt_loops::AttemptLoops;
 use crate::loops::pruner::Pruner;
 use crate::loops::watcher::Watcher;
@@ -85,7 +85,7 @@ pub struct LoopOptions<E = AnyExecutor> {
     /// How many bytes the outputs of one run may take together.
     pub artifacts_of_a_run: u64,
     /// Directories whose disks are guarded.
-    pub places: Vec<Place>,
+    pub places: Vec<Disk>,
     /// How much has to be free on them.
     pub floor: Floor,
 }

@@ -45,7 +45,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Removals<R, E> {
     /// Begins to remove a container, unless its removal is in progress. A program that still runs is stopped first.
     pub(crate) fn begin(&mut self, container: Listed) {
         let Listed { handle, status, .. } = container;
-        let Some(under_way) = UnderWay::begin(&self.under_way, handle.attempt) else {
+        let Some(under_way) = Removing::begin(&self.under_way, handle.attempt) else {
             return;
         };
         let (records, executor) = (self.records.clone(), self.executor.clone());
@@ -69,12 +69,12 @@ impl<R: Records, E: Attempts + Clone + 'static> Removals<R, E> {
 }
 
 /// A removal in progress. It may begin again once this is dropped, also by a panic.
-struct UnderWay {
+struct Removing {
     attempt: AttemptId,
     all: Arc<Mutex<HashSet<AttemptId>>>,
 }
 
-impl UnderWay {
+impl Removing {
     fn begin(all: &Arc<Mutex<HashSet<AttemptId>>>, attempt: AttemptId) -> Option<Self> {
         let all = Arc::clone(all);
         let is_new = lock(&all).insert(attempt);
@@ -82,7 +82,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for Removing {
     fn drop(&mut self) {
         lock(&self.all).remove(&self.attempt);
     }

@@ -135,7 +135,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Sweeper<R, E> {
             // Absent from one listing does not mean gone, but its supervisor may wait for an answer that never comes.
             // A supervisor without a container yet is not disturbed.
             if !attempts.contains(&attempt) {
-                signal.look();
+                signal.inspect();
             }
         }
         let known = self.records.known_attempts(&attempts).await?;
@@ -149,7 +149,7 @@ impl<R: Records, E: Attempts + Clone + 'static> Sweeper<R, E> {
                     let ended =
                         !matches!(container.status, Status::Created | Status::Running { .. });
                     if let Some(signal) = self.dispatcher.signal(attempt).filter(|_| ended) {
-                        signal.look();
+                        signal.inspect();
                     }
                 }
                 // Its supervisor is about to remove it.

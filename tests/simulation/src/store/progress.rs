@@ -10,7 +10,7 @@ use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::run::AttemptState;
 use trainyard_core::transition::apply;
-use trainyard_store::{FinishedAttempt, KnownAttempt, LogChunk, Result};
+use trainyard_store::{FinishedAttempt, LogChunk, RecordedAttempt, Result};
 
 use super::Store;
 use super::crash::Undo;
@@ -91,13 +91,13 @@ impl Store {
     }
 
     /// What is known of the attempts of listed containers.
-    pub(crate) fn known(&mut self, listed: &[AttemptId]) -> HashMap<AttemptId, KnownAttempt> {
+    pub(crate) fn known(&mut self, listed: &[AttemptId]) -> HashMap<AttemptId, RecordedAttempt> {
         if self.world.has(Mutation::AbsentMeansLost) {
             self.give_up_absent(listed);
         }
         let known = |id: &AttemptId| {
             let row = self.attempts.get(id)?;
-            let known = KnownAttempt {
+            let known = RecordedAttempt {
                 ended: row.is_finished() && !self.world.has(Mutation::NeverSweeps),
                 fence: row.claimed_at.map(|_| row.fence),
                 owner: row.owner,
