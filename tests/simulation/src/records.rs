@@ -161,7 +161,7 @@ impl Records for SimulatedRecords {
     transactions! {
         due_runs(limit: u32) -> Vec<RunId> = move |store| Ok(store.due_runs(limit));
         plan(run: RunId) -> Advanced = move |store| Ok(store.plan(run));
-        look_again() -> () = |store| Ok(store.look_again());
+        look_again() -> () = Store::look_again;
         next_wake() -> NextWake = |store| Ok(store.next_wake());
 
         save_handle(attempt: AttemptId, fence: Fence, handle: &str, _hash: &str, _notes: &[String]) -> () = {
@@ -181,7 +181,7 @@ impl Records for SimulatedRecords {
             move |store| Ok(store.tell(run, &events))
         };
         kept_by_run(_run: RunId) -> u64 = |_| Ok(0);
-        mark_removed(attempt: AttemptId) -> () = move |store| Ok(store.removed(attempt));
+        mark_removed(attempt: AttemptId) -> () = move |store| store.removed(attempt);
 
         renew_leases(daemon: DaemonId, lease: Duration) -> () = move |store| store.renew(daemon, lease);
         lead(_daemon: DaemonId, _lease: Duration) -> BTreeSet<Role> = |_| Ok(BTreeSet::new());

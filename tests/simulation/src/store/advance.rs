@@ -8,7 +8,7 @@ use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::overlap::judge;
 use trainyard_core::run::{AttemptRef, RunPhase};
 use trainyard_core::transition::{apply, step};
-use trainyard_store::{Advanced, Concern, NextWake};
+use trainyard_store::{Advanced, Concern, NextWake, Result};
 use uuid::Uuid;
 
 use super::{AttemptRow, Store};
@@ -217,12 +217,13 @@ impl Store {
     }
 
     /// Makes every run due that waits for a moment.
-    pub(crate) fn look_again(&mut self) {
+    pub(crate) fn look_again(&mut self) -> Result<()> {
         let now = self.now();
         for row in self.runs.values_mut() {
             row.wake_at = row.wake_at.map(|at| at.min(now));
         }
         self.wake(Concern::Plan);
+        Ok(())
     }
 
     /// When the next run is due.

@@ -76,11 +76,12 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) fn removed(&mut self, attempt: AttemptId) {
+    pub(crate) fn removed(&mut self, attempt: AttemptId) -> Result<()> {
         let row = self.attempts.get_mut(&attempt);
         if let Some(row) = row.filter(|row| row.is_finished()) {
             row.removed = true;
         }
+        Ok(())
     }
 
     /// The first attempts that ended and whose containers are not known to be gone.
