@@ -63,6 +63,7 @@
 mod audit;
 mod client;
 mod dag;
+mod declared;
 mod follow;
 mod log;
 mod repo;
@@ -76,6 +77,7 @@ pub use dag::{
     ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,
     StageOutline, Tick, Trigger,
 };
+pub use declared::json_values;
 pub use log::{LogLine, LogPage, text_bytes};
 pub use repo::{
     Branch, ChangeRepo, Delivery, History, NewRepo, Repo, RepoDetail, RepoSaved, Secret,

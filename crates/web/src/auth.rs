@@ -10,9 +10,10 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
+use trainyard_api::TokenScope;
+use trainyard_api::TokenScope::{Admin, Read};
 use trainyard_core::principal::{Act, Principal};
-use trainyard_store::Scope::{Admin, Read};
-use trainyard_store::{Scope, TokenInfo};
+use trainyard_store::TokenInfo;
 
 use crate::budget::Account;
 use crate::error::ApiError;
@@ -25,7 +26,7 @@ use crate::state::WebState;
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
 /// The scope that each method of each other route needs. GET stands for HEAD as well.
-pub const PERMISSIONS: &[(&str, &str, Scope)] = &[
+pub const PERMISSIONS: &[(&str, &str, TokenScope)] = &[
     ("GET", "/metrics", Read),
     ("GET", "/api/v1/openapi.json", Read),
     ("GET", "/api/v1/daemon", Read),
@@ -116,7 +117,7 @@ pub(crate) async fn require_token(
 }
 
 /// The scope that a method of a route needs; `None` where the table has no such entry.
-pub(crate) fn needed(method: &Method, route: &str) -> Option<Scope> {
+pub(crate) fn needed(method: &Method, route: &str) -> Option<TokenScope> {
     let method = match *method {
         Method::HEAD => &Method::GET,
         _ => method,

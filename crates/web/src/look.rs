@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use trainyard_api::Quarantined;
 use trainyard_core::id::RepoId;
 use trainyard_core::measure::in_words;
-use trainyard_store::{Quarantined, RepoSummary};
+use trainyard_store::RepoSummary;
 
 use crate::error::ApiError;
 use crate::state::WebState;
@@ -31,7 +32,7 @@ pub(crate) async fn look(
     at_most: Duration,
 ) -> Result<Looked, ApiError> {
     let store = state.store();
-    let name = store.repo_detail(repo).await?.summary.name;
+    let name = store.repo_summary(repo).await?.shown.name;
     let held = store.quarantined().await?.into_iter();
     let mut held = held.filter(|held| held.kind == "repo" && held.name == name);
     if let Some(held) = held.next() {
@@ -42,7 +43,7 @@ pub(crate) async fn look(
     let end = Instant::now() + at_most;
     loop {
         if store.is_sync_answered(repo, request).await? {
-            return Ok(Looked::Over(store.repo_detail(repo).await?.summary));
+            return Ok(Looked::Over(store.repo_summary(repo).await?));
         }
         if Instant::now() >= end {
             return Ok(Looked::Overdue);
@@ -65,7 +66,7 @@ pub(crate) struct LastSeen {
 
 impl LastSeen {
     pub(crate) async fn new(state: &WebState, repo: RepoId, why: &str) -> Result<Self, ApiError> {
-        let repo = state.store().repo_detail(repo).await?.summary;
+        let repo = state.store().repo_summary(repo).await?;
         Ok(Self {
             why: format!("cannot reach the remote ({why})"),
             ago: repo.last_sync_ago,
@@ -99,17 +100,17 @@ pub(crate) async fn before_start(
     let Some(last_seen) = refresh(state, repo).await? else {
         return Ok(None);
     };
-    let repo = state.store().repo_detail(repo).await?.summary;
-    match (repo.address_changed_at, repo.last_sync_at) {
+    let repo = state.store().repo_summary(repo).await?;
+    match (repo.address_changed_at, repo.shown.last_sync_at) {
         (Some(changed_at), None) => Err(ApiError::conflict(format!(
             "the address of repo {} was changed at {}, and its remote has not been read since; {}",
-            repo.name,
+            repo.shown.name,
             changed_at.format("%Y-%m-%d %H:%M:%S UTC"),
             last_seen.why
         ))
         .help(format!(
             "`trainyard repo set {name} URL` changes the address; `trainyard repo sync {name}` reads the remote",
-            name = repo.name
+            name = repo.shown.name
         ))),
         _ => Ok(Some(last_seen)),
     }
@@ -120,7 +121,7 @@ pub(crate) async fn before_start(
 pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {
     let at_most = state.settings().look_at_most;
     let why = match look(state, repo, at_most).await? {
-        Looked::Over(repo) => match (repo.failing_since, repo.last_error) {
+        Looked::Over(repo) => match (repo.shown.failing_since, repo.shown.last_error) {
             (Some(_), Some(problem)) => problem,
             _ => return Ok(None),
         },

@@ -9,7 +9,7 @@
 
 use serde_json::json;
 use sqlx::PgConnection;
-use trainyard_core::Timestamp;
+use trainyard_api::Quarantined;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::principal::{Act, AuditAction};
@@ -46,23 +46,6 @@ pub enum Weight {
     Certain,
     /// Counts towards quarantine.
     Suspect,
-}
-
-/// A subject in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Its number, to release it by.
-    pub id: i64,
-    /// `repo`, `dag` or `run`.
-    pub kind: &'static str,
-    /// Its name: `shop`, `shop/train`, `42`.
-    pub name: String,
-    /// Where it failed: `planning`.
-    pub place: String,
-    pub reason: String,
-    pub failures: u32,
-    /// When it was quarantined.
-    pub held_at: Timestamp,
 }
 
 impl Store {
@@ -104,7 +87,7 @@ impl Store {
             let (kind, name) = named(row.run, &repo, row.dag_name.as_deref());
             Quarantined {
                 id: row.id,
-                kind,
+                kind: kind.to_owned(),
                 name,
                 place: row.place,
                 reason: row.reason,

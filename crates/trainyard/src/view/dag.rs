@@ -8,9 +8,11 @@ use trainyard_api::{
 };
 use trainyard_core::measure::counted;
 
+use trainyard_core::text::short_commit;
+
 use crate::view::detail::Detail;
 use crate::view::graph::{self, Node};
-use crate::view::quantity::{commit, duration, number};
+use crate::view::quantity::{duration, number};
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
@@ -42,7 +44,7 @@ pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
             last_state,
             cell(dag.active_runs.to_string()),
             moment(dag.next_tick, screen),
-            cell(dag.commit.as_deref().map_or("-", commit)),
+            cell(dag.commit.as_deref().map_or("-", short_commit)),
             note(dag, screen.zone),
         ]);
     }
@@ -81,7 +83,7 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     detail.line_if("description", dag.description.as_deref());
     detail.line("file", &summary.path);
     match &summary.commit {
-        Some(hash) => detail.line("commit", commit(hash)),
+        Some(hash) => detail.line("commit", short_commit(hash)),
         None => detail.line(
             "commit",
             format!(

@@ -1,11 +1,8 @@
-//! Moments, durations, numbers and commits in words.
+//! Moments, durations and numbers in words.
 
 use std::time::Duration;
 
 use trainyard_api::Timestamp;
-
-/// How many characters of a commit's hash are shown.
-const COMMIT_SHOWN: usize = 10;
 
 /// The time between two moments; zero if the clocks disagree.
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
@@ -32,11 +29,6 @@ pub(crate) fn number(value: f64) -> String {
         return format!("{value:e}");
     }
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// The beginning of a commit's hash.
-pub(crate) fn commit(hash: &str) -> &str {
-    hash.get(..COMMIT_SHOWN).unwrap_or(hash)
 }
 
 #[cfg(test)]
@@ -67,11 +59,5 @@ mod tests {
         let early: Timestamp = "2026-11-23T15:00:00Z".parse().unwrap();
         let late: Timestamp = "2026-11-23T15:00:01Z".parse().unwrap();
         assert_eq!(between(late, early), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_commit_is_cut_and_a_short_one_is_not() {
-        assert_eq!(commit("0123456789abcdef"), "0123456789");
-        assert_eq!(commit(""), "");
     }
 }

@@ -4,8 +4,10 @@ use owo_colors::OwoColorize;
 use trainyard_api::{Attempt, Run, RunDetail, Stage, Timestamp};
 use trainyard_core::measure::in_units;
 
+use trainyard_core::text::short_commit;
+
 use crate::view::detail::Detail;
-use crate::view::quantity::{between, commit, duration, number};
+use crate::view::quantity::{between, duration, number};
 use crate::view::screen::{Screen, Zone};
 use crate::view::state::Mood;
 use crate::view::table::{Rows, cell, lines, moment, state};
@@ -35,7 +37,7 @@ pub(crate) fn list(runs: &[Run], now: Timestamp, screen: Screen) -> String {
             },
             cell(time(run.started_at, run.finished_at, now)),
             moment(run.created_at, screen),
-            cell(commit(&run.commit)),
+            cell(short_commit(&run.commit)),
             cell(&run.cause.summary),
         ]);
     }
@@ -53,7 +55,11 @@ pub(crate) fn show(run: &RunDetail, now: Timestamp, screen: Screen) -> String {
     detail.line("cause", &summary.cause.summary);
     detail.line(
         "commit",
-        format!("{}  {}", commit(&summary.commit), summary.commit_summary),
+        format!(
+            "{}  {}",
+            short_commit(&summary.commit),
+            summary.commit_summary
+        ),
     );
     detail.line_if("branch", summary.branch.as_deref());
     detail.line_if("group", run.group.as_deref());

@@ -9,7 +9,6 @@ use trainyard_api::{Artifact, ErrorBody, Listing};
 use trainyard_core::artifact::ArtifactKind;
 use trainyard_core::id::RunId;
 
-use super::convert;
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Path;
@@ -25,9 +24,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Listing<Artifact>>, ApiError> {
     let id = RunId(run);
     state.store().run_summary(id).await?;
-    let artifacts = state.store().list_artifacts(id).await?;
     Ok(Json(Listing::whole(
-        artifacts.into_iter().map(convert::artifact).collect(),
+        state.store().list_artifacts(id).await?,
     )))
 }
 
@@ -47,19 +45,18 @@ pub(crate) async fn download(
         ))
         .help("retention removed it; run the stage again")
     };
-    let path = state
-        .blobs()
-        .path_of(&artifact.content.sha256)
-        .ok_or_else(gone)?;
+    let path = state.blobs().path_of(&artifact.sha256).ok_or_else(gone)?;
     let file = tokio::fs::File::open(&path).await.map_err(|_| gone())?;
-    let (kind, ending) = match artifact.content.kind {
-        ArtifactKind::File | ArtifactKind::Executable => ("application/octet-stream", ""),
-        ArtifactKind::Folder => ("application/x-tar", ".tar"),
+    let (kind, ending) = match ArtifactKind::from_word(&artifact.kind) {
+        Some(ArtifactKind::Folder) => ("application/x-tar", ".tar"),
+        Some(ArtifactKind::File | ArtifactKind::Executable) | None => {
+            ("application/octet-stream", "")
+        }
     };
     let headers = [
         (CONTENT_TYPE, kind.to_owned()),
-        (CONTENT_LENGTH, artifact.content.size.to_string()),
-        (ETAG, format!("\"{}\"", artifact.content.sha256)),
+        (CONTENT_LENGTH, artifact.size_bytes.to_string()),
+        (ETAG, format!("\"{}\"", artifact.sha256)),
         // Names are slugs: nothing in them needs quoting.
         (
             CONTENT_DISPOSITION,

@@ -3,9 +3,8 @@
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use trainyard_api::{AuditEntry, ErrorBody, Listing, Principal};
+use trainyard_api::{AuditEntry, ErrorBody, Listing};
 use trainyard_core::principal::AuditAction;
-use trainyard_store as store;
 use trainyard_store::AuditFilter;
 use utoipa::IntoParams;
 
@@ -72,27 +71,7 @@ pub(crate) async fn list(
     let more = entries.len() > limit as usize;
     entries.truncate(limit as usize);
     Ok(Json(Listing {
-        items: entries.into_iter().map(entry).collect(),
+        items: entries,
         more,
     }))
-}
-
-fn entry(entry: store::AuditEntry) -> AuditEntry {
-    AuditEntry {
-        id: entry.id,
-        at: entry.at,
-        by: Principal {
-            kind: entry.principal_kind,
-            id: entry.principal_id,
-            name: entry.principal,
-        },
-        peer: entry.peer,
-        action: entry.action,
-        subject: entry.subject,
-        repo: entry.repo,
-        detail: match entry.detail {
-            serde_json::Value::Object(detail) => detail.into_iter().collect(),
-            _ => Default::default(),
-        },
-    }
 }

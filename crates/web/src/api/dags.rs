@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use chrono::{Offset, TimeZone};
+use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::Value;
 use trainyard_api::{
-    Dag, DagDetail, ErrorBody, History, Listing, Paused, RunStarted, Tick, Trigger,
+    Dag, DagDetail, ErrorBody, History, Listing, Paused, Run, RunStarted, Tick, Trigger,
 };
+use trainyard_core::Timestamp;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::cron::Cron;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
@@ -18,13 +21,13 @@ use trainyard_core::outcome::RunState;
 use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_core::principal::Act;
 use trainyard_core::schedule::Upcoming;
+use trainyard_core::text::short_commit;
 use trainyard_dagfile::Diagnostic;
 use trainyard_forge::DagFileText;
-use trainyard_store::{NewRun, PinnedDag, Recorded, RunSummary};
+use trainyard_store::{NewRun, PinnedDag, Recorded};
 use utoipa::IntoParams;
 
-use super::convert::short;
-use super::{convert, names};
+use super::names;
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
@@ -60,10 +63,7 @@ pub(crate) async fn list(
         Some(repo) => Some(names::repo(&state, &repo).await?),
         None => None,
     };
-    let dags = state.store().list_dags(repo).await?;
-    Ok(Json(Listing::whole(
-        dags.into_iter().map(convert::dag).collect(),
-    )))
+    Ok(Json(Listing::whole(state.store().list_dags(repo).await?)))
 }
 
 #[utoipa::path(
@@ -75,10 +75,8 @@ pub(crate) async fn show(
     Path((repo, dag)): Path<(String, String)>,
 ) -> Result<Json<DagDetail>, ApiError> {
     let id = find(&state, &repo, &dag).await?;
-    Ok(Json(convert::dag_detail(
-        state.store().dag_detail(id).await?,
-        &state.settings().capacity.pools_total,
-    )))
+    let pools = &state.settings().capacity.pools_total;
+    Ok(Json(state.store().dag_detail(id, pools).await?))
 }
 
 #[utoipa::path(
@@ -145,14 +143,16 @@ impl Asked {
     /// has no newest commit: a run of its last one would be of code that was renamed or removed.
     async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
         let store = state.store();
-        let repo = store.dag_detail(dag).await?.summary.repo_id;
+        let repo = store.dag_place(dag).await?.repo;
         let last_seen = look::before_start(state, repo).await?;
         let pinned = store.current_version(dag).await?;
-        let followed = store.repo_detail(repo).await?.summary;
-        if let (true, None, Some(problem)) =
-            (followed.branch_missing, &last_seen, &followed.last_error)
-        {
-            let name = &followed.name;
+        let followed = store.repo_summary(repo).await?;
+        if let (true, None, Some(problem)) = (
+            followed.shown.branch_missing,
+            &last_seen,
+            &followed.shown.last_error,
+        ) {
+            let name = &followed.shown.name;
             let error = ApiError::conflict(format!("{name} has no branch to follow: {problem}"));
             return Err(error.help(format!(
                 "`trainyard repo set {name} --branch BRANCH` follows another branch; `--ref REF` starts a run of another \
@@ -164,13 +164,13 @@ impl Asked {
             Some(branch) => store.refs(repo).await?.remove(branch),
             None => None,
         };
-        let commit = short(&pinned.commit);
+        let commit = short_commit(&pinned.commit);
         let last_seen = last_seen.map(|seen| seen.note(commit, branch.as_deref()));
         let newer = head.filter(|head| *head != pinned.commit).map(|head| {
             format!(
                 "the DAG has faults at commit {}, the newest of its branch: commit {commit} is the last one without; \
                  `trainyard dag show` shows them",
-                short(&head)
+                short_commit(&head)
             )
         });
         let summary = summary_of(state, &pinned).await;
@@ -190,12 +190,12 @@ impl Asked {
         dag: DagId,
         reference: &str,
     ) -> Result<Self, ApiError> {
-        let detail = state.store().dag_detail(dag).await?.summary;
+        let place = state.store().dag_place(dag).await?;
         let git = state.git();
-        let repo = detail.repo_id;
+        let repo = place.repo;
         let (commit, info, last_seen) = mirrored::find(state, repo, reference).await?;
         let files = git.dag_files(repo, commit.clone()).await?;
-        let found = find_among(files, detail.name.clone(), detail.path.clone()).await?;
+        let found = find_among(files, place.name.clone(), place.path.clone()).await?;
         let faults = match found {
             Found::Dag { path, text, dag } => {
                 let (_, version) = state
@@ -208,8 +208,8 @@ impl Asked {
                 let branch = mirrored::branch(&branches, reference)
                     .filter(|(_, head)| *head == commit.as_str())
                     .map(|(name, _)| name.to_owned());
-                let notes =
-                    last_seen.map(|seen| seen.note(short(commit.as_str()), branch.as_deref()));
+                let notes = last_seen
+                    .map(|seen| seen.note(short_commit(commit.as_str()), branch.as_deref()));
                 return Ok(Self {
                     notes: notes.into_iter().collect(),
                     version,
@@ -224,13 +224,13 @@ impl Asked {
         if faults.is_empty() {
             Err(ApiError::not_found(format!(
                 "commit {commit} has no DAG `{}`",
-                detail.name
+                place.name
             )))
         } else {
             let first = &faults[0];
             Err(ApiError::invalid(format!(
                 "{}:{}:{} at commit {commit}: {} ({} in all)",
-                detail.path,
+                place.path,
                 first.line,
                 first.column,
                 first.message,
@@ -307,7 +307,7 @@ pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunS
     Ok(RunStarted {
         id: run.0,
         existed,
-        state: summary.as_ref().map(|run| run.state.as_str().to_owned()),
+        state: summary.as_ref().map(|run| run.state.clone()),
         why: why.flatten(),
         branch: summary.as_ref().and_then(|run| run.branch.clone()),
         commit: summary.map(|run| run.commit),
@@ -316,16 +316,16 @@ pub(super) async fn started(state: &WebState, recorded: Recorded) -> Result<RunS
 }
 
 /// The state of a run, and the reason where it has not started or was skipped.
-async fn standing(state: &WebState, run: RunId) -> Result<(RunSummary, Option<String>), ApiError> {
-    let summary = state.store().run_summary(run).await?;
-    let why = match summary.state {
-        RunState::Queued => {
-            let detail = state.store().run_detail(run).await?;
-            let capacity = &state.settings().capacity;
-            let queue = state.store().queue(&detail, capacity).await?;
-            convert::why_not_started(&detail, &queue)
+async fn standing(state: &WebState, run: RunId) -> Result<(Run, Option<String>), ApiError> {
+    let store = state.store();
+    let summary = store.run_summary(run).await?;
+    let why = match RunState::from_word(&summary.state) {
+        Some(RunState::Queued) => {
+            store
+                .why_not_started(run, &state.settings().capacity)
+                .await?
         }
-        RunState::Running | RunState::Ended(_) => {
+        Some(RunState::Running | RunState::Ended(_)) | None => {
             summary.reason.as_ref().map(|reason| reason.message.clone())
         }
     };
@@ -358,7 +358,7 @@ pub(crate) async fn history(
     Path((repo, dag)): Path<(String, String)>,
 ) -> Result<Json<History>, ApiError> {
     let id = find(&state, &repo, &dag).await?;
-    Ok(Json(convert::history(state.store().dag_history(id).await?)))
+    Ok(Json(state.store().dag_history(id).await?))
 }
 
 /// Removes a DAG that the followed branch does not have.
@@ -389,9 +389,7 @@ pub(crate) async fn pause(
 ) -> Result<Json<Dag>, ApiError> {
     let id = find(&state, &repo, &dag).await?;
     state.store().pause_dag(&act, id, paused.paused).await?;
-    Ok(Json(convert::dag(
-        state.store().dag_detail(id).await?.summary,
-    )))
+    Ok(Json(state.store().dag_summary(id).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -425,7 +423,7 @@ pub(crate) async fn ticks(
             let Some((cron, timezone, tick)) = upcoming.next() else {
                 return Listing::whole(items);
             };
-            items.push(convert::tick(&cron, timezone, tick));
+            items.push(shown(&cron, timezone, tick));
         }
         Listing {
             more: items.len() < count,
@@ -438,6 +436,26 @@ pub(crate) async fn ticks(
             .retry_after(TICKS_WITHIN)
     })?;
     Ok(Json(listing))
+}
+
+/// A tick with its local time, and a note where a change of the clock moves or repeats it.
+fn shown(cron: &Cron, timezone: Tz, at: Timestamp) -> Tick {
+    let local = timezone.from_utc_datetime(&at.naive_utc());
+    let day_before = timezone.from_utc_datetime(&(at - chrono::Duration::days(1)).naive_utc());
+    let shift =
+        local.offset().fix().local_minus_utc() - day_before.offset().fix().local_minus_utc();
+    let note = (shift != 0).then(|| {
+        let minutes = shift.abs() / 60;
+        let way = if shift > 0 { "forward" } else { "back" };
+        format!("the clock went {way} by {minutes} min since the day before")
+    });
+    Tick {
+        at,
+        local: local.format("%Y-%m-%d %H:%M %Z").to_string(),
+        cron: cron.to_string(),
+        timezone: timezone.name().to_owned(),
+        note,
+    }
 }
 
 /// The DAG of a path; the repo `-` stands for the only one that has it.

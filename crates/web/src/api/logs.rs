@@ -73,47 +73,17 @@ async fn page(
     number: Option<u32>,
     offset: u64,
 ) -> Result<LogPage, ApiError> {
-    let detail = state.store().run_detail(run).await?;
-    let names = || {
-        detail
-            .stages
-            .iter()
-            .map(|stage| stage.name.clone())
-            .collect::<Vec<_>>()
-    };
-    let view = detail
-        .stages
-        .iter()
-        .find(|view| view.name == stage)
-        .ok_or_else(|| {
-            ApiError::not_found(format!(
-                "run {run} has no stage `{stage}`; it has {}",
-                names().join(", ")
-            ))
-        })?;
-    let attempt = match number {
-        None => view.attempts.last(),
-        Some(number) => Some(
-            view.attempts
-                .iter()
-                .find(|attempt| attempt.number == number)
-                .ok_or_else(|| {
-                    ApiError::not_found(format!(
-                        "stage `{stage}` of run {run} has no attempt {number}"
-                    ))
-                })?,
-        ),
-    };
-    let Some(attempt) = attempt else {
+    let logged = state.store().logged(run, stage, number).await?;
+    let Some((attempt, its_number)) = logged.attempt else {
         // No attempt has run yet. None will once the stage has ended.
         return Ok(LogPage {
-            complete: view.outcome.is_some(),
+            complete: logged.stage_is_over,
             ..LogPage::default()
         });
     };
     let slice = state
         .store()
-        .read_log(attempt.id, offset, PIECE_AT_MOST)
+        .read_log(attempt, offset, PIECE_AT_MOST)
         .await?;
     let pieces = slice.pieces.iter();
     let lines = pieces.flat_map(|piece| {
@@ -121,13 +91,13 @@ async fn page(
         lines
     });
     Ok(LogPage {
-        attempt: attempt.number,
+        attempt: its_number,
         lines: lines.collect(),
         dropped_bytes: text_bytes(slice.dropped, slice.dropped_lines),
         dropped_lines: slice.dropped_lines,
         removed_at: slice.pruned_at,
         next_offset: slice.next_offset,
         // If a retry follows, the stage's log continues after the attempt's.
-        complete: slice.complete && (number.is_some() || view.outcome.is_some()),
+        complete: slice.complete && (number.is_some() || logged.stage_is_over),
     })
 }

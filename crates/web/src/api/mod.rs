@@ -2,7 +2,6 @@
 
 mod artifacts;
 mod audit;
-mod convert;
 mod credentials;
 mod dags;
 mod logs;

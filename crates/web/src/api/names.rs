@@ -12,7 +12,7 @@ pub(super) async fn repo(state: &WebState, name: &str) -> Result<RepoId, ApiErro
     match state.store().resolve_repo(name).await {
         Err(error @ StoreError::NotFound { .. }) => {
             let repos = state.store().list_repos().await?;
-            let known = repos.iter().map(|repo| repo.name.as_str());
+            let known = repos.iter().map(|repo| repo.shown.name.as_str());
             let help = meant(name, known)
                 .unwrap_or_else(|| "`trainyard repo list` lists the repos".to_owned());
             Err(ApiError::from(error).help(help))

@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use trainyard_api::{ErrorBody, Listing, Quarantined};
 use trainyard_core::id::RunId;
 use trainyard_core::principal::Act;
-use trainyard_store as store;
 use trainyard_store::Error;
 
 use crate::answer::Json;
@@ -18,10 +17,7 @@ use crate::state::WebState;
 pub(crate) async fn list(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Quarantined>>, ApiError> {
-    let held = state.store().quarantined().await?;
-    Ok(Json(Listing::whole(
-        held.into_iter().map(quarantined).collect(),
-    )))
+    Ok(Json(Listing::whole(state.store().quarantined().await?)))
 }
 
 #[utoipa::path(
@@ -37,20 +33,8 @@ pub(crate) async fn release(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn quarantined(held: store::Quarantined) -> Quarantined {
-    Quarantined {
-        id: held.id,
-        kind: held.kind.to_owned(),
-        name: held.name,
-        place: held.place,
-        reason: held.reason,
-        failures: held.failures,
-        held_at: held.held_at,
-    }
-}
-
 /// One line on a quarantined run: why it is quarantined, and which commands release or end it.
-pub(super) fn in_words(held: &store::Quarantined) -> String {
+pub(super) fn in_words(held: &Quarantined) -> String {
     format!(
         "quarantined since its {} failed: {}; release it with `trainyard quarantine release {}`, or end it with \
          `trainyard run cancel {}`",

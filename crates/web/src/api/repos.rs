@@ -22,7 +22,7 @@ use trainyard_store::{
 use utoipa::IntoParams;
 
 use super::credentials::{self, Given};
-use super::{convert, names};
+use super::names;
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
@@ -45,7 +45,7 @@ const SECRET_SHORTEST: usize = 16;
 pub(crate) async fn list(State(state): State<WebState>) -> Result<Json<Listing<Repo>>, ApiError> {
     let repos = state.store().list_repos().await?;
     Ok(Json(Listing::whole(
-        repos.into_iter().map(convert::repo).collect(),
+        repos.into_iter().map(|repo| repo.shown).collect(),
     )))
 }
 
@@ -216,13 +216,15 @@ async fn has_branch(
             last_seen.why
         )));
     }
-    let detail = state.store().repo_detail(repo).await?;
-    let name = detail.summary.name;
-    let mut known = detail.branches.iter().map(|branch| branch.name.as_str());
+    let Repo {
+        name, last_error, ..
+    } = state.store().repo_summary(repo).await?.shown;
+    let branches = state.store().list_branches(repo).await?;
+    let mut known = branches.iter().map(|branch| branch.name.as_str());
     if known.clone().any(|known| known == branch) {
         return Ok(None);
     }
-    let more = detail.summary.last_error.map(|more| format!("; {more}"));
+    let more = last_error.map(|more| format!("; {more}"));
     let help = names::meant(branch, known.by_ref())
         .unwrap_or_else(|| format!("`trainyard repo show {name}` lists its branches"));
     Err(ApiError::not_found(format!(
@@ -241,10 +243,10 @@ async fn saved(
     id: RepoId,
     webhook_secret: Option<String>,
 ) -> Result<RepoSaved, ApiError> {
-    let summary = state.store().repo_detail(id).await?.summary;
+    let repo = state.store().repo_summary(id).await?.shown;
     Ok(RepoSaved {
-        webhook_url: webhook_url(state, &summary.name),
-        repo: convert::repo(summary),
+        webhook_url: webhook_url(state, &repo.name),
+        repo,
         webhook_secret,
         notes: Vec::new(),
     })
@@ -270,23 +272,13 @@ pub(crate) async fn show(
 ) -> Result<Json<RepoDetail>, ApiError> {
     let store = state.store();
     let id = names::repo(&state, &repo).await?;
-    let detail = store.repo_detail(id).await?;
+    let repo = store.repo_summary(id).await?.shown;
     Ok(Json(RepoDetail {
-        webhook_url: webhook_url(&state, &detail.summary.name),
-        repo: convert::repo(detail.summary),
-        branches: detail.branches.into_iter().map(convert::branch).collect(),
-        dag_list: store
-            .list_dags(Some(id))
-            .await?
-            .into_iter()
-            .map(convert::dag)
-            .collect(),
-        fault_list: store
-            .list_faults(Some(id))
-            .await?
-            .into_iter()
-            .map(convert::fault)
-            .collect(),
+        webhook_url: webhook_url(&state, &repo.name),
+        repo,
+        branches: store.list_branches(id).await?,
+        dag_list: store.list_dags(Some(id)).await?,
+        fault_list: store.list_faults(Some(id)).await?,
     }))
 }
 
@@ -322,9 +314,7 @@ pub(crate) async fn history(
     Path(repo): Path<String>,
 ) -> Result<Json<History>, ApiError> {
     let id = names::repo(&state, &repo).await?;
-    Ok(Json(convert::history(
-        state.store().repo_history(id).await?,
-    )))
+    Ok(Json(state.store().repo_history(id).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -350,7 +340,7 @@ pub(crate) async fn deliveries(
     let more = deliveries.len() > limit as usize;
     deliveries.truncate(limit as usize);
     Ok(Json(Listing {
-        items: deliveries.into_iter().map(convert::delivery).collect(),
+        items: deliveries,
         more,
     }))
 }
@@ -366,7 +356,7 @@ pub(crate) async fn sync(
 ) -> Result<Json<Repo>, ApiError> {
     let id = names::repo(&state, &repo).await?;
     match look::look(&state, id, SYNC_AT_MOST).await? {
-        Looked::Over(summary) => Ok(Json(convert::repo(summary))),
+        Looked::Over(summary) => Ok(Json(summary.shown)),
         Looked::HeldBack(held) => Err(ApiError::conflict(format!(
             "`{repo}` is quarantined and not synced: {}",
             held.reason

@@ -16,10 +16,10 @@ use trainyard_core::param::{GivenValue, ParamValue, resolve};
 use trainyard_core::principal::Act;
 use trainyard_core::run::Run;
 use trainyard_core::stage::{ImageSource, Stage};
+use trainyard_core::text::short_commit;
 use trainyard_forge::CommitSha;
 use trainyard_store::{NewRun, PinnedDag};
 
-use super::convert::short;
 use super::dags::{self, Asked};
 use super::names;
 use crate::answer::Json;
@@ -132,7 +132,7 @@ fn again(from: Option<String>, from_failed: bool, target: &Target) -> Result<Aga
                 let message = format!(
                     "DAG `{}` has no stage `{name}` at commit {}",
                     target.dag.name(),
-                    short(&target.commit)
+                    short_commit(&target.commit)
                 );
                 let stages = target.dag.stages().iter().map(|stage| stage.name.as_str());
                 let help = names::meant(name.as_str(), stages)
@@ -166,8 +166,8 @@ impl Target {
             format!(
                 "it is of commit {}, as run {of} was; branch {branch} is at {} now: \
                  `trainyard run retry {of} --latest` resumes the run there",
-                short(&facts.commit),
-                short(head),
+                short_commit(&facts.commit),
+                short_commit(head),
                 of = facts.id
             )
         });
@@ -175,7 +175,7 @@ impl Target {
             version: pinned.version,
             dag: Arc::clone(&pinned.dag),
             commit: facts.commit.clone(),
-            summary: state.store().run_summary(facts.id).await?.summary,
+            summary: state.store().run_summary(facts.id).await?.commit_summary,
             branch: facts.branch.clone(),
             params: facts.params.clone(),
             notes: notes.collect(),
@@ -205,7 +205,7 @@ impl Target {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             ApiError::invalid(faults.join("\n")).help(format!(
                 "give it its parameters at commit {} with `trainyard dag trigger --ref`",
-                short(&asked.commit)
+                short_commit(&asked.commit)
             ))
         })?;
         let mut notes = asked.notes.clone();
@@ -215,7 +215,7 @@ impl Target {
         if asked.commit == earlier.facts.commit {
             notes.push(format!(
                 "`{reference}` is at commit {}, as run {} was",
-                short(&asked.commit),
+                short_commit(&asked.commit),
                 earlier.facts.id
             ));
         }
@@ -301,7 +301,7 @@ fn taken_over(dag: &Dag, changed: Option<&[String]>, run: &Run, earlier: &Run) -
     notes.push(format!(
         "the reused results are of commit {}; {files} not count for them. `--from STAGE` runs a stage again, and \
          those that need it",
-        short(&earlier.facts.commit)
+        short_commit(&earlier.facts.commit)
     ));
     notes
 }

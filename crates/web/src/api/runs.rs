@@ -16,7 +16,7 @@ use trainyard_core::transition::TOLD_WITHIN;
 use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter};
 use utoipa::IntoParams;
 
-use super::{convert, names, quarantine};
+use super::{names, quarantine};
 use crate::answer::Json;
 use crate::budget::Account;
 use crate::error::ApiError;
@@ -97,10 +97,7 @@ pub(crate) async fn list(
     let mut runs = state.store().list_runs(&filter).await?;
     let more = runs.len() > limit as usize;
     runs.truncate(limit as usize);
-    Ok(Json(Listing {
-        items: runs.into_iter().map(convert::run).collect(),
-        more,
-    }))
+    Ok(Json(Listing { items: runs, more }))
 }
 
 #[utoipa::path(
@@ -112,16 +109,12 @@ pub(crate) async fn show(
     Path(run): Path<i64>,
 ) -> Result<Json<RunDetail>, ApiError> {
     let id = RunId(run);
-    let detail = match state.store().run_detail(id).await {
+    let capacity = &state.settings().capacity;
+    let mut shown = match state.store().run_detail(id, capacity).await {
         Ok(detail) => detail,
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
-    let queue = state
-        .store()
-        .queue(&detail, &state.settings().capacity)
-        .await?;
     let held = state.store().quarantine_of(id).await?;
-    let mut shown = convert::run_detail(detail, &queue);
     if let Some(held) = held {
         for stage in &mut shown.stages {
             if stage.finished_at.is_none() {
@@ -151,9 +144,9 @@ pub(crate) async fn cancel(
         Err(error) => return Err(quarantine::explain(&state, id, error).await),
     };
     if !is_cancelled {
-        return Err(has_ended(run, summary.state));
+        return Err(has_ended(&summary));
     }
-    Ok(Json(convert::run(summary)))
+    Ok(Json(summary))
 }
 
 /// Cancels the newest runs of a repo that have not ended; `more` reports whether others are left.
@@ -197,8 +190,8 @@ fn nothing_abandoned(run: i64, abandoned: &Abandoned) -> ApiError {
     ))
 }
 
-fn has_ended(run: i64, state: RunState) -> ApiError {
-    ApiError::conflict(format!("run {run} has ended already: {}", state.as_str()))
+fn has_ended(run: &Run) -> ApiError {
+    ApiError::conflict(format!("run {} has ended already: {}", run.id, run.state))
 }
 
 #[utoipa::path(
@@ -213,7 +206,7 @@ pub(crate) async fn abandon(
     let id = RunId(run);
     let before = state.store().run_summary(id).await?;
     if before.finished_at.is_some() {
-        return Err(has_ended(run, before.state));
+        return Err(has_ended(&before));
     }
     let gone = state.store().seen_gone(id).await?;
     if !gone.is_empty() {
@@ -231,8 +224,7 @@ pub(crate) async fn abandon(
     if !abandoned.any {
         return Err(nothing_abandoned(run, &abandoned));
     }
-    let summary = state.store().run_summary(id).await?;
-    Ok(Json(convert::run(summary)))
+    Ok(Json(state.store().run_summary(id).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -265,8 +257,10 @@ pub(crate) async fn events(
         let events = store.run_events(id, after, ROWS_AT_MOST).await?;
         if !events.is_empty() || ended || tokio::time::Instant::now() >= give_up {
             let more = events.len() == ROWS_AT_MOST as usize;
-            let items = events.into_iter().map(convert::event).collect();
-            return Ok(Json(Listing { items, more }));
+            return Ok(Json(Listing {
+                items: events,
+                more,
+            }));
         }
         drop(turn);
         tokio::select! {
@@ -315,8 +309,7 @@ pub(crate) async fn metrics(
         name: query.name,
         limit: query.limit.unwrap_or(200).clamp(1, 10_000),
     };
-    let metrics = state.store().list_metrics(&filter).await?;
     Ok(Json(Listing::whole(
-        metrics.into_iter().map(convert::metric).collect(),
+        state.store().list_metrics(&filter).await?,
     )))
 }

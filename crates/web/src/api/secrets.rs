@@ -25,16 +25,7 @@ pub(crate) async fn list(
     Path(repo): Path<String>,
 ) -> Result<Json<Listing<Secret>>, ApiError> {
     let id = names::repo(&state, &repo).await?;
-    let secrets = state.store().list_secrets(id).await?;
-    let named = |secret: trainyard_store::SecretInfo| Secret {
-        repo: repo.clone(),
-        name: secret.name,
-        branches: secret.branches,
-        updated_at: secret.updated_at,
-    };
-    Ok(Json(Listing::whole(
-        secrets.into_iter().map(named).collect(),
-    )))
+    Ok(Json(Listing::whole(state.store().list_secrets(id).await?)))
 }
 
 #[utoipa::path(

@@ -3,14 +3,12 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use secrecy::ExposeSecret;
 use trainyard_api::{
-    DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, HeldAttempt, Lead,
-    Listing, NewToken, Token, TokenMade, TokenScope, Violation,
+    DaemonInfo, DaemonSummary, ErrorBody, GcReport, GcRequest, Listing, NewToken, Token, TokenMade,
+    Violation,
 };
 use trainyard_core::principal::Act;
-use trainyard_core::run::AttemptState;
-use trainyard_store::{DaemonView, Error as StoreError, Scope, TokenInfo};
+use trainyard_store::Error as StoreError;
 
 use super::names;
 use crate::answer::Json;
@@ -44,74 +42,23 @@ pub(crate) async fn daemon(State(state): State<WebState>) -> Result<Json<DaemonI
 pub(crate) async fn list_daemons(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<DaemonSummary>>, ApiError> {
-    let daemons = state.store().list_daemons().await?;
-    Ok(Json(Listing::whole(
-        daemons.into_iter().map(daemon_summary).collect(),
-    )))
-}
-
-fn daemon_summary(view: DaemonView) -> DaemonSummary {
-    let state = match (view.stopped_at, view.is_alive) {
-        (Some(_), _) if view.replaced => DaemonState::Replaced,
-        (Some(_), _) => DaemonState::Stopped,
-        (None, true) => DaemonState::Alive,
-        (None, false) => DaemonState::Silent,
-    };
-    let leads = view.leads.into_iter().map(|(role, term)| Lead {
-        role: role.as_str().to_owned(),
-        term,
-    });
-    let holds = view.holds.into_iter().map(|held| {
-        let state = if held.is_running {
-            AttemptState::RUNNING
-        } else {
-            AttemptState::STARTING
-        };
-        HeldAttempt {
-            run: held.run.0,
-            stage: held.stage,
-            attempt: held.number,
-            state: state.to_owned(),
-            since: held.since,
-        }
-    });
-    DaemonSummary {
-        id: view.id.to_string(),
-        host: view.host,
-        pid: view.pid,
-        version: view.version,
-        state,
-        started_at: view.started_at,
-        lease_until: view.lease_until,
-        stopped_at: view.stopped_at,
-        attempts: view.attempts,
-        holds: holds.collect(),
-        leads: leads.collect(),
-        troubles: view.troubles.iter().map(ToString::to_string).collect(),
-    }
+    Ok(Json(Listing::whole(state.store().list_daemons().await?)))
 }
 
 #[utoipa::path(get, path = "/violations", responses((status = 200, body = Listing<Violation>)))]
 pub(crate) async fn list_violations(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Violation>>, ApiError> {
-    let violations = state.store().check_invariants().await?;
-    let items = violations.into_iter().map(|violation| Violation {
-        invariant: violation.invariant.name.to_owned(),
-        says: violation.invariant.says.to_owned(),
-        rows: violation.rows,
-    });
-    Ok(Json(Listing::whole(items.collect())))
+    Ok(Json(Listing::whole(
+        state.store().check_invariants().await?,
+    )))
 }
 
 #[utoipa::path(get, path = "/tokens", responses((status = 200, body = Listing<Token>)))]
 pub(crate) async fn list_tokens(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Token>>, ApiError> {
-    let tokens = state.store().list_tokens().await?;
-    Ok(Json(Listing::whole(
-        tokens.into_iter().map(token).collect(),
-    )))
+    Ok(Json(Listing::whole(state.store().list_tokens().await?)))
 }
 
 #[utoipa::path(
@@ -132,15 +79,7 @@ pub(crate) async fn create_token(
             "a token's name must have 1 to {TOKEN_NAME_LONGEST} characters, without control characters"
         )));
     }
-    let scope = match new.scope {
-        TokenScope::Read => Scope::Read,
-        TokenScope::Admin => Scope::Admin,
-    };
-    let (info, secret) = state.store().create_token(&act, name, scope).await?;
-    let made = TokenMade {
-        token: token(info),
-        secret: secret.expose_secret().to_owned(),
-    };
+    let (_, made) = state.store().create_token(&act, name, new.scope).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -197,18 +136,4 @@ pub(crate) async fn gc(
         artifact_files: swept.files,
         artifact_bytes: swept.bytes,
     }))
-}
-
-fn token(info: TokenInfo) -> Token {
-    Token {
-        id: info.id.to_string(),
-        name: info.name,
-        scope: match info.scope {
-            Scope::Read => TokenScope::Read,
-            Scope::Admin => TokenScope::Admin,
-        },
-        created_at: info.created_at,
-        last_used_at: info.last_used_at,
-        revoked_at: info.revoked_at,
-    }
 }

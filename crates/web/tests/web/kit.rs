@@ -12,20 +12,21 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use sha2::Sha256;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
+use trainyard_api::TokenScope;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::id::{RunId, TokenId};
 use trainyard_core::name::{RepoName, SecretName};
 use trainyard_core::principal::{Act, Principal};
 use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
-    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope,
+    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention,
     SecretKey, Store, StoreOptions,
 };
 use trainyard_web::{
@@ -134,13 +135,13 @@ impl Place {
         };
         let lease = Duration::from_secs(600);
         let daemon = store.register_daemon(&daemon, lease).await.unwrap();
-        let (info, admin) = store
-            .create_token(&ada, "admin", Scope::Admin)
+        let (id, admin) = store
+            .create_token(&ada, "admin", TokenScope::Admin)
             .await
             .unwrap();
-        store.keep_token(info.id, daemon).await.unwrap();
+        store.keep_token(id, daemon).await.unwrap();
         let (_, reader) = store
-            .create_token(&ada, "reader", Scope::Read)
+            .create_token(&ada, "reader", TokenScope::Read)
             .await
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -178,8 +179,8 @@ impl Place {
         Self {
             router,
             raw,
-            admin: admin.expose_secret().to_owned(),
-            reader: reader.expose_secret().to_owned(),
+            admin: admin.secret,
+            reader: reader.secret,
             strangers,
             _folder: folder,
         }
