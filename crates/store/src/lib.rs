@@ -43,6 +43,7 @@ pub use care::retention::{KeptImages, Pruned, Retention};
 pub use db::error::{Error, Result, answered_within};
 pub use db::options::StoreOptions;
 pub use db::report_pace::ReportPace;
+pub use db::topics::{Follower, Topic, Topics};
 pub use db::wakes::{Concern, Wake, Wakes, Woken};
 pub use files::blobs::{Blobs, Swept};
 pub use files::logs::{LogChunk, LogSlice};

@@ -38,7 +38,7 @@ pub(crate) async fn look(
     if let Some(held) = held.next() {
         return Ok(Looked::HeldBack(held));
     }
-    let mut wake = store.wakes().runs.subscribe();
+    let mut wake = store.wakes().synced.subscribe();
     let request = store.request_sync(repo).await?;
     let end = Instant::now() + at_most;
     loop {

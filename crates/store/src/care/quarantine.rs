@@ -20,6 +20,7 @@ use crate::access::audit::{self, Audited};
 use crate::attempts::holding;
 use crate::db::encoding::event::kind;
 use crate::db::error::{Error, Result, answered};
+use crate::db::topics::Topic;
 use crate::store::{Core, Store};
 
 /// How often a failure that may be an accident occurs before its subject is quarantined.
@@ -133,6 +134,7 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?
         .ok_or_else(|| Error::not_found(format!("quarantine {id}")))?;
+        let released_run = released.run.map(|run| Topic::Run(RunId(run)));
         let (kind, name) = named(released.run, &released.repo, released.dag.as_deref());
         let audited = Audited {
             action: AuditAction::QuarantineRelease,
@@ -150,6 +152,9 @@ impl Store {
         wakes.dispatch.wake();
         wakes.schedule.wake();
         wakes.sync.wake();
+        if let Some(topic) = released_run {
+            wakes.topics.changed(topic);
+        }
         Ok(())
     }
 
@@ -189,7 +194,7 @@ impl Store {
         wakes.plan.wake();
         wakes.dispatch.wake();
         wakes.supervise.wake();
-        wakes.runs.wake();
+        wakes.topics.changed(Topic::Run(run));
         Ok(true)
     }
 }
@@ -215,6 +220,9 @@ pub(crate) async fn record(
         let mut transaction = core.begin().await?;
         let held = record_in(&mut transaction, subject, place, reason, weight).await?;
         transaction.commit().at(Point::RecordFailure).await?;
+        if let (true, Subject::Run(run)) = (held, subject) {
+            core.wakes.topics.changed(Topic::Run(run));
+        }
         Ok(held)
     })
     .await

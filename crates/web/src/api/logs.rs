@@ -6,8 +6,9 @@ use axum::Extension;
 use axum::extract::State;
 use serde::Deserialize;
 use trainyard_api::{ErrorBody, LogLine, LogPage, text_bytes};
-use trainyard_core::id::RunId;
+use trainyard_core::id::{AttemptId, RunId};
 use trainyard_core::principal::Act;
+use trainyard_store::{Follower, Topic};
 use utoipa::IntoParams;
 
 use crate::answer::Json;
@@ -48,19 +49,34 @@ pub(crate) async fn read(
     let offset = query.offset.unwrap_or(0);
     let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0).min(WAIT_AT_MOST));
     let give_up = tokio::time::Instant::now() + wait;
-    let mut grown = state.store().wakes().logs.subscribe();
-    let mut changed = state.store().wakes().runs.subscribe();
+    let topics = &state.store().wakes().topics;
+    let mut changes = topics.follow(Topic::Run(RunId(run)));
+    let mut growth = None;
     loop {
         let turn = state.answers().turn(&Account::of(&act)).await;
-        let page = page(&state, RunId(run), &stage, query.attempt, offset).await?;
+        let page = page(
+            &state,
+            RunId(run),
+            &stage,
+            query.attempt,
+            offset,
+            &mut growth,
+        )
+        .await?;
         let is_news = !page.lines.is_empty() || page.complete;
         if is_news || tokio::time::Instant::now() >= give_up {
             return Ok(Json(page));
         }
         drop(turn);
+        let grown = async {
+            match &mut growth {
+                Some((_, growth)) => growth.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = grown.woken() => {}
-            () = changed.woken() => {}
+            _ = grown => {}
+            _ = changes.changed() => {}
             () = tokio::time::sleep_until(give_up) => {}
         }
     }
@@ -72,6 +88,7 @@ async fn page(
     stage: &str,
     number: Option<u32>,
     offset: u64,
+    growth: &mut Option<(AttemptId, Follower)>,
 ) -> Result<LogPage, ApiError> {
     let logged = state.store().logged(run, stage, number).await?;
     let Some((attempt, its_number)) = logged.attempt else {
@@ -81,6 +98,10 @@ async fn page(
             ..LogPage::default()
         });
     };
+    if growth.as_ref().is_none_or(|(known, _)| *known != attempt) {
+        let topics = &state.store().wakes().topics;
+        *growth = Some((attempt, topics.follow(Topic::Log(attempt))));
+    }
     let slice = state
         .store()
         .read_log(attempt, offset, PIECE_AT_MOST)

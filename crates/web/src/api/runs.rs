@@ -13,7 +13,7 @@ use trainyard_core::id::RunId;
 use trainyard_core::outcome::RunState;
 use trainyard_core::principal::Act;
 use trainyard_core::transition::TOLD_WITHIN;
-use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter};
+use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter, Topic};
 use utoipa::IntoParams;
 
 use super::{names, quarantine};
@@ -250,7 +250,7 @@ pub(crate) async fn events(
     let after = query.after.unwrap_or(0);
     let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0).min(WAIT_AT_MOST));
     let give_up = tokio::time::Instant::now() + wait;
-    let mut wake = store.wakes().runs.subscribe();
+    let mut changes = store.wakes().topics.follow(Topic::Run(id));
     loop {
         let turn = state.answers().turn(&Account::of(&act)).await;
         let ended = store.run_summary(id).await?.finished_at.is_some();
@@ -264,9 +264,8 @@ pub(crate) async fn events(
         }
         drop(turn);
         tokio::select! {
-            () = wake.woken() => {}
-            // Events of claims and starts send no notification: polling finds them.
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            _ = changes.changed() => {}
+            () = tokio::time::sleep_until(give_up) => {}
         }
     }
 }
