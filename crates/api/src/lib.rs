@@ -84,8 +84,8 @@ pub use repo::{
     SecretValue,
 };
 pub use run::{
-    Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
-    RunSelection, RunStarted, RunsCancelled, Stage,
+    Artifact, Attempt, CancelRuns, Cause, Metric, MetricSelection, Reason, Retry, Run, RunDetail,
+    RunEvent, RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,

@@ -2,7 +2,7 @@
 //!
 //! 1. The check is a layer over the whole router, so a new route is closed until it has an entry in [`PERMISSIONS`].
 //! 2. Paths are compared as they were routed, never as the text of the request, which may be encoded in many ways.
-//! 3. The handler gets the [`Act`] of the caller, which it passes to the store with each change.
+//! 3. The handler gets the [`Act`] of the caller, which it passes on with each change.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use trainyard_api::TokenScope;
 use trainyard_api::TokenScope::{Admin, Read};
+use trainyard_app::TokenInfo;
 use trainyard_core::principal::{Act, Principal};
-use trainyard_store::TokenInfo;
 
 use crate::budget::Account;
 use crate::error::ApiError;
@@ -173,7 +173,7 @@ async fn authenticate(
     if let Some(address) = address {
         strangers.take(address)?;
     }
-    let found = state.store().authenticate(presented).await;
+    let found = state.app().authenticate(presented).await;
     if let (Some(address), Ok(Some(_)) | Err(_)) = (address, &found) {
         strangers.give_back(address);
     }

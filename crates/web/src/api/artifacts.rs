@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use tokio_util::io::ReaderStream;
 use trainyard_api::{Artifact, ErrorBody, Listing};
 use trainyard_core::artifact::ArtifactKind;
-use trainyard_core::id::RunId;
 
 use crate::answer::Json;
 use crate::error::ApiError;
@@ -22,11 +21,7 @@ pub(crate) async fn list(
     State(state): State<WebState>,
     Path(run): Path<i64>,
 ) -> Result<Json<Listing<Artifact>>, ApiError> {
-    let id = RunId(run);
-    state.store().run_summary(id).await?;
-    Ok(Json(Listing::whole(
-        state.store().list_artifacts(id).await?,
-    )))
+    Ok(Json(state.app().list_artifacts(run).await?))
 }
 
 #[utoipa::path(
@@ -38,15 +33,7 @@ pub(crate) async fn download(
     State(state): State<WebState>,
     Path((run, stage, output)): Path<(i64, String, String)>,
 ) -> Result<Response, ApiError> {
-    let artifact = state.store().artifact(RunId(run), &stage, &output).await?;
-    let gone = || {
-        ApiError::not_found(format!(
-            "the content of {stage}.{output} of run {run} is gone"
-        ))
-        .help("retention removed it; run the stage again")
-    };
-    let path = state.blobs().path_of(&artifact.sha256).ok_or_else(gone)?;
-    let file = tokio::fs::File::open(&path).await.map_err(|_| gone())?;
+    let (artifact, content) = state.app().artifact(run, &stage, &output).await?;
     let (kind, ending) = match ArtifactKind::from_word(&artifact.kind) {
         Some(ArtifactKind::Folder) => ("application/x-tar", ".tar"),
         Some(ArtifactKind::File | ArtifactKind::Executable) | None => {
@@ -66,5 +53,5 @@ pub(crate) async fn download(
             ),
         ),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+    Ok((headers, Body::from_stream(ReaderStream::new(content))).into_response())
 }

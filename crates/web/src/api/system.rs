@@ -8,57 +8,36 @@ use trainyard_api::{
     Violation,
 };
 use trainyard_core::principal::Act;
-use trainyard_store::Error as StoreError;
 
-use super::names;
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
 use crate::state::WebState;
 
-/// The longest name of a token, in characters.
-const TOKEN_NAME_LONGEST: usize = 100;
-
 #[utoipa::path(get, path = "/daemon", responses((status = 200, body = DaemonInfo)))]
 pub(crate) async fn daemon(State(state): State<WebState>) -> Result<Json<DaemonInfo>, ApiError> {
-    let settings = state.settings();
-    Ok(Json(DaemonInfo {
-        version: settings.version.clone(),
-        instance: state.store().instance().await?.to_string(),
-        url: settings.public_url.clone(),
-        slots: settings.capacity.slots_total,
-        pools: Some(
-            settings
-                .capacity
-                .pools_total
-                .iter()
-                .map(|(name, slots)| (name.to_string(), *slots))
-                .collect(),
-        ),
-    }))
+    Ok(Json(state.app().daemon().await?))
 }
 
 #[utoipa::path(get, path = "/daemons", responses((status = 200, body = Listing<DaemonSummary>)))]
 pub(crate) async fn list_daemons(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<DaemonSummary>>, ApiError> {
-    Ok(Json(Listing::whole(state.store().list_daemons().await?)))
+    Ok(Json(state.app().list_daemons().await?))
 }
 
 #[utoipa::path(get, path = "/violations", responses((status = 200, body = Listing<Violation>)))]
 pub(crate) async fn list_violations(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Violation>>, ApiError> {
-    Ok(Json(Listing::whole(
-        state.store().check_invariants().await?,
-    )))
+    Ok(Json(state.app().list_violations().await?))
 }
 
 #[utoipa::path(get, path = "/tokens", responses((status = 200, body = Listing<Token>)))]
 pub(crate) async fn list_tokens(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Token>>, ApiError> {
-    Ok(Json(Listing::whole(state.store().list_tokens().await?)))
+    Ok(Json(state.app().list_tokens().await?))
 }
 
 #[utoipa::path(
@@ -70,16 +49,7 @@ pub(crate) async fn create_token(
     Extension(act): Extension<Act>,
     Object(new): Object<NewToken>,
 ) -> Result<(StatusCode, Json<TokenMade>), ApiError> {
-    let name = new.name.trim();
-    if name.is_empty()
-        || name.chars().count() > TOKEN_NAME_LONGEST
-        || name.contains(char::is_control)
-    {
-        return Err(ApiError::invalid(format!(
-            "a token's name must have 1 to {TOKEN_NAME_LONGEST} characters, without control characters"
-        )));
-    }
-    let (_, made) = state.store().create_token(&act, name, new.scope).await?;
+    let made = state.app().create_token(&act, new).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -92,19 +62,8 @@ pub(crate) async fn revoke_token(
     Extension(act): Extension<Act>,
     Path(token): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    match state.store().revoke_token(&act, &token).await {
-        Err(error @ StoreError::NotFound { .. }) => {
-            let tokens = state.store().list_tokens().await?;
-            let in_use = tokens.iter().filter(|known| known.revoked_at.is_none());
-            let help = names::meant(&token, in_use.map(|known| known.name.as_str()))
-                .unwrap_or_else(|| "`trainyard token list` lists the tokens".to_owned());
-            Err(ApiError::from(error).help(help))
-        }
-        revoked => {
-            revoked?;
-            Ok(StatusCode::NO_CONTENT)
-        }
-    }
+    state.app().revoke_token(&act, &token).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[utoipa::path(post, path = "/gc", request_body = GcRequest, responses((status = 200, body = GcReport)))]
@@ -113,27 +72,5 @@ pub(crate) async fn gc(
     Extension(act): Extension<Act>,
     Object(request): Object<GcRequest>,
 ) -> Result<Json<GcReport>, ApiError> {
-    let dry_run = request.dry_run;
-    let rule = &state.settings().retention;
-    if !dry_run {
-        state.store().request_gc(&act).await?;
-    }
-    let pruned = state.store().prune(rule, dry_run).await?;
-    let swept = state
-        .store()
-        .sweep_blobs(state.blobs(), dry_run.then_some(rule))
-        .await?;
-    if !dry_run {
-        // The pruner also removes images and source archives, which this crate cannot reach.
-        state.store().wakes().prune.wake();
-    }
-    Ok(Json(GcReport {
-        dry_run,
-        runs: pruned.runs,
-        logs: pruned.logs,
-        deliveries: pruned.deliveries,
-        dag_versions: pruned.dag_versions,
-        artifact_files: swept.files,
-        artifact_bytes: swept.bytes,
-    }))
+    Ok(Json(state.app().gc(&act, request).await?))
 }

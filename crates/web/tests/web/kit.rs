@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 use trainyard_api::TokenScope;
+use trainyard_app::{App, AppSettings};
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::id::{RunId, TokenId};
 use trainyard_core::name::{RepoName, SecretName};
@@ -155,7 +156,7 @@ impl Place {
         let mirrors = Mirrors::new(folder.path().join("mirrors")).with_rules(rules);
         let git = Git::new(mirrors, no_worker);
         let strangers = Strangers::default();
-        let settings = WebSettings {
+        let app_settings = AppSettings {
             version: "0".to_owned(),
             public_url: "http://127.0.0.1".to_owned(),
             capacity: ClaimCapacity {
@@ -167,6 +168,8 @@ impl Place {
             poll_every: Duration::from_secs(60),
             // These tests run no watcher.
             look_at_most: Duration::ZERO,
+        };
+        let settings = WebSettings {
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),
             answers: AnswerBudget::new(8 << 20),
@@ -174,7 +177,8 @@ impl Place {
             figures: Render::new(String::new),
             figures_are_public: false,
         };
-        let router = router(WebState::new(store, blobs, git, settings));
+        let app = App::new(store, blobs, git, app_settings);
+        let router = router(WebState::new(app, settings));
         let raw = PgPool::connect(&url).await.unwrap();
         Self {
             router,

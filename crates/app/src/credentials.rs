@@ -5,15 +5,15 @@ use trainyard_api::ChangeRepo;
 use trainyard_forge::{RemoteUrl, SshKey, UrlRules};
 use trainyard_store::RepoCredentials;
 
-use super::repos::either;
-use crate::error::ApiError;
+use crate::repos::either;
+use crate::{AppError, Result};
 
 /// The credentials of a request.
-pub(super) struct Given {
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) ssh_key: Option<String>,
-    pub(super) known_hosts: Option<String>,
+pub(crate) struct Given {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) ssh_key: Option<String>,
+    pub(crate) known_hosts: Option<String>,
 }
 
 impl Given {
@@ -45,13 +45,13 @@ impl Given {
     }
 
     /// The credentials for the repo at `url`; a login in the address is used where none is given.
-    pub(super) fn checked(
+    pub(crate) fn checked(
         self,
         url: &RemoteUrl,
         rules: &UrlRules,
-    ) -> Result<Option<RepoCredentials>, ApiError> {
+    ) -> Result<Option<RepoCredentials>> {
         if self.username.is_some() && self.password.is_none() {
-            return Err(ApiError::invalid("a user name needs a password or token"));
+            return Err(AppError::invalid("a user name needs a password or token"));
         }
         let login = match self.password {
             Some(password) => Some(RepoCredentials::Login {
@@ -68,7 +68,7 @@ impl Given {
             return Ok(login);
         }
         let Some(key) = self.ssh_key else {
-            return Err(ApiError::invalid("a repo over ssh needs a key").help(
+            return Err(AppError::invalid("a repo over ssh needs a key").help(
                 "`ssh-keygen -t ed25519 -N '' -f deploy_key` makes one; give deploy_key.pub to the forge as a deploy \
                  key that may only read, and give the private one with --ssh-key deploy_key",
             ));
@@ -76,7 +76,7 @@ impl Given {
         let Some(known_hosts) = self.known_hosts else {
             let host = url.host().map(|host| host.to_string()).unwrap_or_default();
             let port = url.ssh_port();
-            return Err(ApiError::invalid("a repo over ssh needs the keys of its host").help(format!(
+            return Err(AppError::invalid("a repo over ssh needs the keys of its host").help(format!(
                 "`ssh-keyscan -p {port} {host} > known_hosts` asks for them; compare them with those that the forge \
                  publishes, and give them with --known-hosts known_hosts"
             )));
@@ -85,7 +85,7 @@ impl Given {
             key: SecretString::from(key),
             known_hosts,
         };
-        key.check().map_err(ApiError::invalid)?;
+        key.check().map_err(AppError::invalid)?;
         Ok(Some(RepoCredentials::SshKey {
             key: key.key,
             known_hosts: key.known_hosts,
@@ -95,13 +95,13 @@ impl Given {
 
 /// The change to a repo's credentials. Stored credentials are never sent to another host than they were given for,
 /// not even a part of them that completes newly given ones.
-pub(super) fn changed(
+pub(crate) fn changed(
     asked: &ChangeRepo,
     url: Option<&RemoteUrl>,
     now: &str,
     kept: Option<RepoCredentials>,
     rules: &UrlRules,
-) -> Result<Option<Option<RepoCredentials>>, ApiError> {
+) -> Result<Option<Option<RepoCredentials>>> {
     let given = Given {
         username: asked.username.clone(),
         password: asked.password.clone(),
@@ -117,7 +117,7 @@ pub(super) fn changed(
         if stays {
             return Ok(None);
         }
-        return Err(ApiError::invalid(
+        return Err(AppError::invalid(
             "the new address is at another host, which does not get the credentials of the old one",
         )
         .help(

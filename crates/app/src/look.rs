@@ -11,8 +11,7 @@ use trainyard_core::id::RepoId;
 use trainyard_core::measure::in_words;
 use trainyard_store::RepoSummary;
 
-use crate::error::ApiError;
-use crate::state::WebState;
+use crate::{App, AppError, Result};
 
 /// The result of a sync.
 #[derive(Debug)]
@@ -26,12 +25,8 @@ pub(crate) enum Looked {
 }
 
 /// Asks for a sync of a repo, and waits up to `at_most` for the end of one that began after this call.
-pub(crate) async fn look(
-    state: &WebState,
-    repo: RepoId,
-    at_most: Duration,
-) -> Result<Looked, ApiError> {
-    let store = state.store();
+pub(crate) async fn look(app: &App, repo: RepoId, at_most: Duration) -> Result<Looked> {
+    let store = app.store();
     let name = store.repo_summary(repo).await?.shown.name;
     let held = store.quarantined().await?.into_iter();
     let mut held = held.filter(|held| held.kind == "repo" && held.name == name);
@@ -65,18 +60,18 @@ pub(crate) struct LastSeen {
 }
 
 impl LastSeen {
-    pub(crate) async fn new(state: &WebState, repo: RepoId, why: &str) -> Result<Self, ApiError> {
-        let repo = state.store().repo_summary(repo).await?;
+    pub(crate) async fn new(app: &App, repo: RepoId, why: &str) -> Result<Self> {
+        let repo = app.store().repo_summary(repo).await?;
         Ok(Self {
             why: format!("cannot reach the remote ({why})"),
             ago: repo.last_sync_ago,
         })
     }
 
-    pub(crate) async fn overdue(state: &WebState, repo: RepoId) -> Result<Self, ApiError> {
-        let at_most = in_words(state.settings().look_at_most);
+    pub(crate) async fn overdue(app: &App, repo: RepoId) -> Result<Self> {
+        let at_most = in_words(app.settings().look_at_most);
         let why = format!("it has not answered within {at_most}");
-        Self::new(state, repo, &why).await
+        Self::new(app, repo, &why).await
     }
 
     /// A note for a run of this commit.
@@ -93,16 +88,13 @@ impl LastSeen {
 
 /// [`refresh`] before a start. Of an address that was never read nothing is known: the recorded commits are those of the
 /// earlier address, and are refused.
-pub(crate) async fn before_start(
-    state: &WebState,
-    repo: RepoId,
-) -> Result<Option<LastSeen>, ApiError> {
-    let Some(last_seen) = refresh(state, repo).await? else {
+pub(crate) async fn before_start(app: &App, repo: RepoId) -> Result<Option<LastSeen>> {
+    let Some(last_seen) = refresh(app, repo).await? else {
         return Ok(None);
     };
-    let repo = state.store().repo_summary(repo).await?;
+    let repo = app.store().repo_summary(repo).await?;
     match (repo.address_changed_at, repo.shown.last_sync_at) {
-        (Some(changed_at), None) => Err(ApiError::conflict(format!(
+        (Some(changed_at), None) => Err(AppError::conflict(format!(
             "the address of repo {} was changed at {}, and its remote has not been read since; {}",
             repo.shown.name,
             changed_at.format("%Y-%m-%d %H:%M:%S UTC"),
@@ -118,9 +110,9 @@ pub(crate) async fn before_start(
 
 /// Syncs a repo before a run is started. Returns `None` after a successful sync; otherwise the request continues with
 /// the repo as it was last seen.
-pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {
-    let at_most = state.settings().look_at_most;
-    let why = match look(state, repo, at_most).await? {
+pub(crate) async fn refresh(app: &App, repo: RepoId) -> Result<Option<LastSeen>> {
+    let at_most = app.settings().look_at_most;
+    let why = match look(app, repo, at_most).await? {
         Looked::Over(repo) => match (repo.shown.failing_since, repo.shown.last_error) {
             (Some(_), Some(problem)) => problem,
             _ => return Ok(None),
@@ -129,9 +121,9 @@ pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<Las
             "the repo is quarantined; `trainyard quarantine release {}` releases it",
             held.id
         ),
-        Looked::Overdue => return LastSeen::overdue(state, repo).await.map(Some),
+        Looked::Overdue => return LastSeen::overdue(app, repo).await.map(Some),
     };
-    LastSeen::new(state, repo, &why).await.map(Some)
+    LastSeen::new(app, repo, &why).await.map(Some)
 }
 
 /// A rounded duration: `40 seconds`, `12 minutes`, `3 hours`, `2 days`.

@@ -7,46 +7,45 @@ use trainyard_core::id::RepoId;
 use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error, Login, SshKey};
 use trainyard_store::RepoCredentials;
 
-use crate::error::ApiError;
 use crate::look::{self, LastSeen};
-use crate::state::WebState;
+use crate::{App, AppError, Result};
 
 /// The commit of a branch, tag or commit name, fetched into the mirror. A branch or tag is resolved as the remote has
 /// it now, or else as it was last seen. A full hash never changes its meaning, and needs no sync.
 pub(crate) async fn find(
-    state: &WebState,
+    app: &App,
     repo: RepoId,
     reference: &str,
-) -> Result<(CommitSha, CommitInfo, Option<LastSeen>), ApiError> {
+) -> Result<(CommitSha, CommitInfo, Option<LastSeen>)> {
     let is_hash = is_hash(reference);
     let mut last_seen = match is_hash {
         true => None,
-        false => look::before_start(state, repo).await?,
+        false => look::before_start(app, repo).await?,
     };
-    let branches = state.store().refs(repo).await?;
+    let branches = app.store().refs(repo).await?;
     let head = branch(&branches, reference).map(|(_, head)| head);
     let is_tag = head.is_none() && !is_hash;
     if is_tag && last_seen.is_none() {
         // The sync updated the mirror of the daemon that follows the repo, which may be another one.
-        let fetching = tokio::time::timeout(state.settings().look_at_most, fetch(state, repo));
+        let fetching = tokio::time::timeout(app.settings().look_at_most, fetch(app, repo));
         last_seen = match fetching.await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(LastSeen::new(state, repo, &error.message).await?),
-            Err(_) => Some(LastSeen::overdue(state, repo).await?),
+            Ok(Err(error)) => Some(LastSeen::new(app, repo, &error.message).await?),
+            Err(_) => Some(LastSeen::overdue(app, repo).await?),
         };
     }
     let read = async || -> Result<CommitInfo, Error> {
         let named = head.unwrap_or(reference).to_owned();
-        state.git().describe(repo, named).await
+        app.git().describe(repo, named).await
     };
     let info = match (read().await, &last_seen) {
         (Err(Error::NotFetched { .. } | Error::UnknownReference { .. }), None) if !is_tag => {
-            fetch(state, repo).await?;
+            fetch(app, repo).await?;
             read().await?
         }
         (Err(error), Some(last_seen)) => {
             let help = format!("{}; the remote may have it by now", last_seen.why);
-            return Err(ApiError::from(error).help(help));
+            return Err(AppError::from(error).help(help));
         }
         (found, _) => found?,
     };
@@ -74,13 +73,13 @@ fn is_hash(reference: &str) -> bool {
     CommitSha::new(reference.trim()).is_ok()
 }
 
-async fn fetch(state: &WebState, repo: RepoId) -> Result<(), ApiError> {
-    let store = state.store();
+async fn fetch(app: &App, repo: RepoId) -> Result<()> {
+    let store = app.store();
     loop {
         let remote = store.repo_remote(repo).await?;
         let stored = remote.credentials.map(credentials);
         tokio::select! {
-            fetched = state.git().fetch(repo, remote.url, stored) => return Ok(fetched.map(drop)?),
+            fetched = app.git().fetch(repo, remote.url, stored) => return Ok(fetched.map(drop)?),
             // It would keep the new address waiting.
             () = store.address_changed(repo, remote.address) => {}
         }
