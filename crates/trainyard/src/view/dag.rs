@@ -11,11 +11,13 @@ use trainyard_core::measure::counted;
 use trainyard_core::text::short_commit;
 
 use crate::view::detail::Detail;
-use crate::view::graph::{self, Node};
-use crate::view::quantity::{duration, number};
-use crate::view::screen::{Screen, Zone};
+use crate::view::graph;
+use crate::view::screen::Screen;
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
+use trainyard_present::graph::Node;
+use trainyard_present::quantity::{duration, number};
+use trainyard_present::zone::Zone;
 
 pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
     let heads = [

@@ -8,9 +8,10 @@ use trainyard_core::measure::{counted, in_units};
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::screen::{Screen, Zone};
+use crate::view::screen::Screen;
 use crate::view::table::{Rows, bad, cell, moment};
 use trainyard_core::text::short_commit;
+use trainyard_present::zone::Zone;
 
 /// How many further branches with the same fault are listed; the others are counted.
 const BRANCHES_SHOWN: usize = 3;
@@ -236,5 +237,5 @@ fn detail(repo: &Repo, webhook_url: Option<&str>, zone: Zone) -> String {
 }
 
 fn seconds(seconds: u64) -> String {
-    super::quantity::duration(std::time::Duration::from_secs(seconds))
+    trainyard_present::quantity::duration(std::time::Duration::from_secs(seconds))
 }

@@ -10,16 +10,16 @@ const LANES_AT_MOST: usize = 24;
 
 /// One row of the picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
+pub struct Row {
     /// The lines, without blanks at the end.
-    pub(crate) lines: String,
+    pub lines: String,
     /// The stage whose row it is; `None` for a join above one.
-    pub(crate) stage: Option<usize>,
+    pub stage: Option<usize>,
 }
 
 /// Draws stages, given the indices of the stages that each needs. `None` if a picture would not help: too many lanes,
 /// or a cycle.
-pub(crate) fn draw(needs: &[Vec<usize>]) -> Option<Vec<Row>> {
+pub fn draw(needs: &[Vec<usize>]) -> Option<Vec<Row>> {
     let needs: Vec<BTreeSet<usize>> = needs
         .iter()
         .map(|needs| needs.iter().copied().collect())
@@ -43,7 +43,7 @@ pub(crate) fn draw(needs: &[Vec<usize>]) -> Option<Vec<Row>> {
 }
 
 /// All indices, each after the stages that it needs, otherwise in their own order. `None` if there is a cycle.
-pub(crate) fn order(needs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
+pub fn order(needs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
     let mut left: Vec<usize> = needs.iter().map(BTreeSet::len).collect();
     let mut dependents = vec![Vec::new(); needs.len()];
     for (stage, needed) in needs.iter().enumerate() {

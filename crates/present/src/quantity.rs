@@ -5,12 +5,12 @@ use std::time::Duration;
 use trainyard_api::Timestamp;
 
 /// The time between two moments; zero if the clocks disagree.
-pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     (to - from).to_std().unwrap_or_default()
 }
 
 /// A duration: `0.4s`, `12s`, `3m 05s`, `2h 07m`, `3d 04h`.
-pub(crate) fn duration(time: Duration) -> String {
+pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..10 => format!("{:.1}s", time.as_secs_f64()),
@@ -22,7 +22,7 @@ pub(crate) fn duration(time: Duration) -> String {
 }
 
 /// A metric's value with at most six digits after the point.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let text = format!("{value:.6}");
     // Very small numbers would lose all their digits, and very large ones fill the line.
     if value != 0.0 && (value.abs() < 1e-4 || value.abs() >= 1e15) {
