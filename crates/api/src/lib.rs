@@ -31,7 +31,7 @@
 //! | GET `/runs/{run}` | | [`RunDetail`] |
 //! | POST `/runs/{run}/cancel` | | [`Run`] |
 //! | POST `/runs/{run}/abandon` | | [`Run`] |
-//! | POST `/runs/{run}/retry` | [`Retry`] | [`RunStarted`] |
+//! | POST `/runs/{run}/retry` | [`RetryRequest`] | [`RunStarted`] |
 //! | GET `/runs/{run}/events` | `after`, `wait_seconds` | [`Listing`] of [`RunEvent`] |
 //! | GET `/runs/{run}/stages/{stage}/log` | `attempt`, `offset`, `wait_seconds` | [`LogPage`] |
 //! | GET `/runs/{run}/artifacts` | | [`Listing`] of [`Artifact`] |
@@ -84,8 +84,8 @@ pub use repo::{
     SecretValue,
 };
 pub use run::{
-    Artifact, Attempt, CancelRuns, Cause, Metric, MetricSelection, Reason, Retry, Run, RunDetail,
-    RunEvent, RunSelection, RunStarted, RunsCancelled, Stage,
+    Artifact, Attempt, CancelRuns, Cause, Metric, MetricSelection, Reason, RetryRequest, Run,
+    RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,
@@ -96,5 +96,4 @@ pub use system::{
 /// The prefix of every path of the API.
 pub const PREFIX: &str = "/api/v1";
 
-/// A moment in UTC.
-pub type Timestamp = chrono::DateTime<chrono::Utc>;
+pub use trainyard_core::Timestamp;

@@ -13,13 +13,13 @@ use trainyard_store::PinnedDag;
 
 use crate::work::Desk;
 use crate::{App, AppError, Result};
-use crate::{look, mirrored};
+use crate::{mirrored, sync};
 
 /// How long reading the DAG files of a commit may take.
 const READ_AT_MOST: Duration = Duration::from_secs(30);
 
 /// The version of a DAG that a request is about.
-pub(crate) struct Asked {
+pub(crate) struct AskedVersion {
     pub(crate) version: DagVersionId,
     pub(crate) dag: Arc<Dag>,
     pub(crate) commit: String,
@@ -29,13 +29,13 @@ pub(crate) struct Asked {
     pub(crate) notes: Vec<String>,
 }
 
-impl Asked {
+impl AskedVersion {
     /// The version at the head of the followed branch, as the remote has it now. A branch that the remote no longer has
     /// has no newest commit: a run of its last one would be of code that was renamed or removed.
     pub(crate) async fn of_current(app: &App, dag: DagId) -> Result<Self> {
         let store = app.store();
         let repo = store.dag_place(dag).await?.repo;
-        let last_seen = look::before_start(app, repo).await?;
+        let last_seen = sync::before_start(app, repo).await?;
         let pinned = store.current_version(dag).await?;
         let followed = store.repo_summary(repo).await?;
         if let (true, None, Some(problem)) = (

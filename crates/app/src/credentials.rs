@@ -9,14 +9,14 @@ use crate::repos::either;
 use crate::{AppError, Result};
 
 /// The credentials of a request.
-pub(crate) struct Given {
+pub(crate) struct GivenCredentials {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) ssh_key: Option<String>,
     pub(crate) known_hosts: Option<String>,
 }
 
-impl Given {
+impl GivenCredentials {
     fn is_any(&self) -> bool {
         self.username.is_some()
             || self.password.is_some()
@@ -102,7 +102,7 @@ pub(crate) fn changed(
     kept: Option<RepoCredentials>,
     rules: &UrlRules,
 ) -> Result<Option<Option<RepoCredentials>>> {
-    let given = Given {
+    let given = GivenCredentials {
         username: asked.username.clone(),
         password: asked.password.clone(),
         ssh_key: asked.ssh_key.clone(),

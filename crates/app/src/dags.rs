@@ -17,10 +17,10 @@ use trainyard_core::principal::Act;
 use trainyard_core::schedule::Upcoming;
 use trainyard_store::{NewRun, Recorded};
 
-use crate::asked::Asked;
+use crate::asked::AskedVersion;
 use crate::work::Desk;
-use crate::{App, AppError, ErrorKind, Result};
-use crate::{look, names};
+use crate::{App, AppError, AppErrorKind, Result};
+use crate::{names, sync};
 
 /// The most ticks in one answer.
 const TICKS_AT_MOST: u32 = 1_000;
@@ -55,8 +55,8 @@ impl App {
     ) -> Result<RunStarted> {
         let id = find_fresh(self, repo, dag).await?;
         let asked = match &trigger.reference {
-            None => Asked::of_current(self, id).await?,
-            Some(reference) => Asked::at(self, id, reference).await?,
+            None => AskedVersion::of_current(self, id).await?,
+            Some(reference) => AskedVersion::at(self, id, reference).await?,
         };
         let given = trigger
             .params
@@ -225,7 +225,7 @@ async fn find(app: &App, repo: &str, dag: &str) -> Result<DagId> {
 /// As [`find`], and reads the remotes first where no DAG of this name is known: its file may have been pushed just now.
 async fn find_fresh(app: &App, repo: &str, dag: &str) -> Result<DagId> {
     match find(app, repo, dag).await {
-        Err(error) if error.kind == ErrorKind::NotFound => {}
+        Err(error) if error.kind == AppErrorKind::NotFound => {}
         found => return found,
     }
     let repos = if repo == "-" {
@@ -235,7 +235,7 @@ async fn find_fresh(app: &App, repo: &str, dag: &str) -> Result<DagId> {
         vec![names::repo(app, repo).await?]
     };
     if repos.len() <= READ_TOGETHER {
-        let reading = repos.into_iter().map(|repo| look::refresh(app, repo));
+        let reading = repos.into_iter().map(|repo| sync::refresh(app, repo));
         futures_util::future::try_join_all(reading).await?;
     }
     find(app, repo, dag).await

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
-use trainyard_forge::webhook::{Delivery, Event, Provider, Pushed};
+use trainyard_forge::webhook::{Delivery, Provider, Pushed, WebhookEvent};
 use trainyard_store::{BranchMove, DeliveryRecorded, NewDelivery};
 
 use crate::{App, Result};
@@ -35,9 +35,9 @@ impl App {
     ) -> Result<DeliveryTaken> {
         let mut why_nothing = "only pushes of branches start runs";
         let (event, push) = match delivery.event {
-            Event::Ping => ("ping".to_owned(), None),
-            Event::Other(name) => (name, None),
-            Event::Push(push) => {
+            WebhookEvent::Ping => ("ping".to_owned(), None),
+            WebhookEvent::Other(name) => (name, None),
+            WebhookEvent::Push(push) => {
                 if let Pushed::Tag(_) = &push.reference {
                     why_nothing =
                         "tags start no runs; `trainyard dag trigger DAG --ref TAG` starts one";

@@ -11,14 +11,14 @@ pub type Result<T, E = AppError> = std::result::Result<T, E>;
 /// Why a request was refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppError {
-    pub kind: ErrorKind,
+    pub kind: AppErrorKind,
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
+pub enum AppErrorKind {
     NotFound,
     /// The request itself is not valid.
     Invalid,
@@ -35,7 +35,7 @@ pub enum ErrorKind {
 }
 
 impl AppError {
-    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    fn new(kind: AppErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -44,19 +44,19 @@ impl AppError {
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::NotFound, message)
+        Self::new(AppErrorKind::NotFound, message)
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, message)
+        Self::new(AppErrorKind::Invalid, message)
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Conflict, message)
+        Self::new(AppErrorKind::Conflict, message)
     }
 
     pub(crate) fn busy(message: impl Into<String>, wait: Duration) -> Self {
-        Self::new(ErrorKind::Unavailable(Some(wait)), message)
+        Self::new(AppErrorKind::Unavailable(Some(wait)), message)
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -81,15 +81,15 @@ impl From<StoreError> for AppError {
                 .help("send it without `%00` in its path and without `\\u0000` in its body");
         }
         let kind = match &error {
-            StoreError::NotFound { .. } => ErrorKind::NotFound,
-            StoreError::Conflict { .. } | StoreError::Fenced => ErrorKind::Conflict,
-            StoreError::LaterFormat { .. } => ErrorKind::LaterFormat,
+            StoreError::NotFound { .. } => AppErrorKind::NotFound,
+            StoreError::Conflict { .. } | StoreError::Fenced => AppErrorKind::Conflict,
+            StoreError::LaterFormat { .. } => AppErrorKind::LaterFormat,
             StoreError::Unreachable { .. }
             | StoreError::Contention(_)
             | StoreError::Stopped
             | StoreError::StorageFull { .. }
-            | StoreError::DatabaseFull(_) => ErrorKind::Unavailable(None),
-            StoreError::NoSecretKey | StoreError::WrongSecretKey => ErrorKind::SecretKey,
+            | StoreError::DatabaseFull(_) => AppErrorKind::Unavailable(None),
+            StoreError::NoSecretKey | StoreError::WrongSecretKey => AppErrorKind::SecretKey,
             StoreError::AuthenticationFailed { .. }
             | StoreError::DatabaseMissing { .. }
             | StoreError::InvalidUrl(_)
@@ -99,9 +99,9 @@ impl From<StoreError> for AppError {
             | StoreError::Corrupt { .. }
             | StoreError::Storage { .. }
             | StoreError::Interrupted
-            | StoreError::Database(_) => ErrorKind::Internal,
+            | StoreError::Database(_) => AppErrorKind::Internal,
         };
-        if kind == ErrorKind::Internal {
+        if kind == AppErrorKind::Internal {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "an API request failed"
@@ -115,11 +115,11 @@ impl From<trainyard_forge::Error> for AppError {
     fn from(error: trainyard_forge::Error) -> Self {
         use trainyard_forge::Error as ForgeError;
         let kind = match &error {
-            ForgeError::InvalidUrl { .. } => ErrorKind::Invalid,
-            ForgeError::UnknownReference { .. } => ErrorKind::NotFound,
-            error if error.is_retryable() => ErrorKind::Unavailable(None),
+            ForgeError::InvalidUrl { .. } => AppErrorKind::Invalid,
+            ForgeError::UnknownReference { .. } => AppErrorKind::NotFound,
+            error if error.is_retryable() => AppErrorKind::Unavailable(None),
             // The remote fails, or rejects the daemon: the request itself is valid.
-            _ => ErrorKind::Conflict,
+            _ => AppErrorKind::Conflict,
         };
         Self::new(kind, error.to_string())
     }

@@ -13,12 +13,12 @@ impl App {
     /// The problems that keep this daemon from working fully, each in words.
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
-        let troubles = self.store().condition().troubles();
+        let troubles = self.store().health().problems();
         troubles.iter().map(ToString::to_string).collect()
     }
 
     /// Sets the metrics that only the database knows.
-    pub async fn count_for_figures(&self) -> Result<()> {
-        Ok(self.store().count_for_figures().await?)
+    pub async fn count_for_metrics(&self) -> Result<()> {
+        Ok(self.store().count_for_metrics().await?)
     }
 }

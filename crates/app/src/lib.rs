@@ -15,7 +15,7 @@ mod deliveries;
 mod error;
 mod follow;
 mod health;
-mod look;
+
 mod mirrored;
 mod names;
 mod quarantine;
@@ -23,6 +23,7 @@ mod repos;
 mod retry;
 mod runs;
 mod secrets;
+mod sync;
 mod system;
 mod work;
 
@@ -33,9 +34,9 @@ use trainyard_forge::Git;
 use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
 
 pub use deliveries::DeliveryTaken;
-pub use error::{AppError, ErrorKind, Result};
+pub use error::{AppError, AppErrorKind, Result};
 pub use follow::LogPlace;
-pub use trainyard_store::fleet::figures::WEBHOOK_DELIVERIES;
+pub use trainyard_store::fleet::metrics::WEBHOOK_DELIVERIES;
 pub use trainyard_store::{FailingSyncs, TokenInfo};
 
 /// What callers may do with one installation. Cheap to clone.
@@ -66,7 +67,7 @@ pub struct AppSettings {
     /// The poll interval of a repo that sets none.
     pub poll_every: Duration,
     /// How long a request that starts a run waits for a sync of the remote.
-    pub look_at_most: Duration,
+    pub refresh_at_most: Duration,
 }
 
 impl App {

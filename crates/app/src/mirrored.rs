@@ -7,7 +7,7 @@ use trainyard_core::id::RepoId;
 use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error, Login, SshKey};
 use trainyard_store::RepoCredentials;
 
-use crate::look::{self, LastSeen};
+use crate::sync::{self, LastSeen};
 use crate::{App, AppError, Result};
 
 /// The commit of a branch, tag or commit name, fetched into the mirror. A branch or tag is resolved as the remote has
@@ -20,14 +20,14 @@ pub(crate) async fn find(
     let is_hash = is_hash(reference);
     let mut last_seen = match is_hash {
         true => None,
-        false => look::before_start(app, repo).await?,
+        false => sync::before_start(app, repo).await?,
     };
     let branches = app.store().refs(repo).await?;
     let head = branch(&branches, reference).map(|(_, head)| head);
     let is_tag = head.is_none() && !is_hash;
     if is_tag && last_seen.is_none() {
         // The sync updated the mirror of the daemon that follows the repo, which may be another one.
-        let fetching = tokio::time::timeout(app.settings().look_at_most, fetch(app, repo));
+        let fetching = tokio::time::timeout(app.settings().refresh_at_most, fetch(app, repo));
         last_seen = match fetching.await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(LastSeen::new(app, repo, &error.message).await?),

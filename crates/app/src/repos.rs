@@ -14,9 +14,9 @@ use trainyard_store::{
     AddressNumber, NewRepo as StoredRepo, RepoChange, RepoChanged, SHORTEST_POLL,
 };
 
-use crate::credentials::{self, Given};
-use crate::look::{self, Looked};
+use crate::credentials::{self, GivenCredentials};
 use crate::names;
+use crate::sync::{self, SyncWait};
 use crate::{App, AppError, Result};
 
 /// How long a request waits for a sync.
@@ -43,7 +43,7 @@ impl App {
         let name = RepoName::new(new.name).map_err(|fault| AppError::invalid(fault.to_string()))?;
         let rules = self.git().mirrors().rules();
         let url = RemoteUrl::parse(&new.url, rules)?;
-        let given = Given {
+        let given = GivenCredentials {
             username: new.username,
             password: new.password,
             ssh_key: new.ssh_key,
@@ -150,9 +150,9 @@ impl App {
     /// Asks for a sync, and waits for the end of one that began after this call.
     pub async fn sync_repo(&self, repo: &str) -> Result<Repo> {
         let id = names::repo(self, repo).await?;
-        match look::look(self, id, SYNC_AT_MOST).await? {
-            Looked::Over(summary) => Ok(summary.shown),
-            Looked::HeldBack(held) => Err(AppError::conflict(format!(
+        match sync::sync(self, id, SYNC_AT_MOST).await? {
+            SyncWait::Over(summary) => Ok(summary.shown),
+            SyncWait::Quarantined(held) => Err(AppError::conflict(format!(
                 "`{repo}` is quarantined and not synced: {}",
                 held.reason
             ))
@@ -160,7 +160,7 @@ impl App {
                 "`trainyard quarantine release {}` releases it",
                 held.id
             ))),
-            Looked::Overdue => Err(AppError::conflict(format!(
+            SyncWait::Overdue => Err(AppError::conflict(format!(
                 "the sync of `{repo}` has not ended in time; it continues"
             ))
             .help("`trainyard repo show` shows when it has ended")),
@@ -250,7 +250,7 @@ async fn checked_out_branch(url: &RemoteUrl) -> Option<String> {
 
 /// Refuses a branch that the remote does not have. Returns a note for the caller where the remote cannot be asked.
 async fn has_branch(app: &App, repo: RepoId, branch: &str) -> Result<Option<String>> {
-    if let Some(last_seen) = look::refresh(app, repo).await? {
+    if let Some(last_seen) = sync::refresh(app, repo).await? {
         return Ok(Some(format!(
             "{}: could not check that it has branch `{branch}`",
             last_seen.why

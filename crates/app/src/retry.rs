@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use trainyard_api::{Retry, RunStarted};
+use trainyard_api::{RetryRequest, RunStarted};
 use trainyard_core::cause::{Again, Cause, CauseKind, RetryAt};
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagVersionId, RunId};
@@ -17,7 +17,7 @@ use trainyard_core::text::short_commit;
 use trainyard_forge::CommitSha;
 use trainyard_store::{NewRun, PinnedDag};
 
-use crate::asked::Asked;
+use crate::asked::AskedVersion;
 use crate::{App, AppError, Result};
 use crate::{dags, names};
 
@@ -25,7 +25,7 @@ use crate::{dags, names};
 const FILES_SHOWN: usize = 3;
 
 impl App {
-    pub async fn retry_run(&self, act: &Act, run: i64, retry: Retry) -> Result<RunStarted> {
+    pub async fn retry_run(&self, act: &Act, run: i64, retry: RetryRequest) -> Result<RunStarted> {
         let of = RunId(run);
         let (earlier, pinned) = self.store().run_state(of).await?;
         let mut target = match reference(&retry, &earlier)? {
@@ -88,7 +88,7 @@ struct Target {
 }
 
 /// The branch, tag or commit to resume the run at; `None` is its own commit.
-fn reference(retry: &Retry, earlier: &Run) -> Result<Option<String>> {
+fn reference(retry: &RetryRequest, earlier: &Run) -> Result<Option<String>> {
     match (&retry.reference, retry.latest) {
         (Some(_), true) => Err(AppError::invalid(
             "`reference` and `latest` cannot both be given",
@@ -168,7 +168,7 @@ impl Target {
 
     /// The DAG at a branch, tag or commit, with the earlier run's parameters as far as it still has them.
     async fn at(app: &App, earlier: &Run, pinned: &PinnedDag, reference: String) -> Result<Self> {
-        let asked = Asked::at(app, pinned.dag_id, &reference).await?;
+        let asked = AskedVersion::at(app, pinned.dag_id, &reference).await?;
         let declared = &asked.dag.declared().params;
         let (kept, gone): (Vec<_>, Vec<_>) = earlier
             .facts
@@ -217,7 +217,7 @@ async fn changed(
     app: &App,
     earlier: &Run,
     pinned: &PinnedDag,
-    asked: &Asked,
+    asked: &AskedVersion,
 ) -> Result<Option<Vec<String>>> {
     if asked.commit == earlier.facts.commit {
         return Ok(Some(Vec::new()));

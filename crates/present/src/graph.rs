@@ -6,7 +6,7 @@ use crate::lanes::{self, Row};
 
 /// A stage in a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct GraphNode {
     pub name: String,
     /// The names of the stages that it needs.
     pub needs: Vec<String>,
@@ -15,12 +15,12 @@ pub struct Node {
 
 /// The lanes beside a list of stages; `None` if there would be too many of them.
 #[must_use]
-pub fn rows(nodes: &[Node]) -> Option<Vec<Row>> {
+pub fn rows(nodes: &[GraphNode]) -> Option<Vec<Row>> {
     let needs: Vec<Vec<usize>> = nodes.iter().map(|node| places(nodes, node)).collect();
     lanes::draw(&needs)
 }
 
-fn places(nodes: &[Node], node: &Node) -> Vec<usize> {
+fn places(nodes: &[GraphNode], node: &GraphNode) -> Vec<usize> {
     node.needs
         .iter()
         .filter_map(|need| nodes.iter().position(|other| other.name == *need))
@@ -28,7 +28,7 @@ fn places(nodes: &[Node], node: &Node) -> Vec<usize> {
 }
 
 /// The picture for Graphviz.
-pub fn dot(dag: &str, nodes: &[Node]) -> String {
+pub fn dot(dag: &str, nodes: &[GraphNode]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let mut text = format!(
         "digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n",
@@ -47,7 +47,7 @@ pub fn dot(dag: &str, nodes: &[Node]) -> String {
 }
 
 /// The picture for Mermaid.
-pub fn mermaid(nodes: &[Node]) -> String {
+pub fn mermaid(nodes: &[GraphNode]) -> String {
     // Mermaid reserves words such as `end`, so stages are numbered.
     let ids: BTreeMap<&str, usize> = nodes
         .iter()
@@ -70,8 +70,8 @@ pub fn mermaid(nodes: &[Node]) -> String {
 mod tests {
     use super::*;
 
-    fn nodes() -> Vec<Node> {
-        let node = |name: &str, needs: &[&str], note: &str| Node {
+    fn nodes() -> Vec<GraphNode> {
+        let node = |name: &str, needs: &[&str], note: &str| GraphNode {
             name: name.to_owned(),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
             note: note.to_owned(),

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use trainyard_api::ErrorBody;
-use trainyard_app::{AppError, ErrorKind};
+use trainyard_app::{AppError, AppErrorKind};
 
 use crate::strangers::TooMany;
 
@@ -73,18 +73,18 @@ impl ApiError {
 impl From<AppError> for ApiError {
     fn from(error: AppError) -> Self {
         let (status, code) = match error.kind {
-            ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-            ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
-            ErrorKind::LaterFormat => (StatusCode::CONFLICT, "later_format"),
-            ErrorKind::SecretKey => (StatusCode::CONFLICT, "secret_key"),
-            ErrorKind::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            AppErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            AppErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            AppErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            AppErrorKind::LaterFormat => (StatusCode::CONFLICT, "later_format"),
+            AppErrorKind::SecretKey => (StatusCode::CONFLICT, "secret_key"),
+            AppErrorKind::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            AppErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self {
             help: error.help,
             retry_after: match error.kind {
-                ErrorKind::Unavailable(wait) => wait,
+                AppErrorKind::Unavailable(wait) => wait,
                 _ => None,
             },
             ..Self::new(status, code, error.message)

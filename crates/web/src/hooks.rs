@@ -19,7 +19,7 @@ use trainyard_app::{DeliveryTaken, WEBHOOK_DELIVERIES};
 use trainyard_core::id::RepoId;
 use trainyard_forge::webhook::{Provider, Signed};
 
-use crate::body::{self, Sink, Unread};
+use crate::body::{self, BodySink, UnreadBody};
 use crate::error::ApiError;
 use crate::extract::Path;
 use crate::server::Peer;
@@ -38,7 +38,7 @@ pub(crate) async fn receive(
     }
 }
 
-impl Sink for Signed {
+impl BodySink for Signed {
     fn take(&mut self, piece: &[u8]) -> usize {
         if self.capacity() - self.len() < piece.len() {
             self.reserve(body::step(self.len()).max(piece.len()));
@@ -59,10 +59,10 @@ fn refused(state: &WebState, repo: &str) -> ApiError {
     )
 }
 
-fn unread(state: &WebState, repo: &str, unread: Unread) -> ApiError {
+fn unread(state: &WebState, repo: &str, unread: UnreadBody) -> ApiError {
     let at_most = state.settings().webhook_at_most;
     let answer = unread.answer(at_most);
-    if unread != Unread::TooLarge {
+    if unread != UnreadBody::TooLarge {
         return answer;
     }
     WEBHOOK_DELIVERIES.add_for("too_large", 1);

@@ -14,9 +14,9 @@ mod body;
 mod budget;
 mod error;
 mod extract;
-mod figures;
 mod health;
 mod hooks;
+mod metrics;
 mod server;
 mod state;
 mod strangers;
@@ -33,10 +33,10 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use self::metrics::Render;
 pub use answer::AnswerBudget;
 pub use api::openapi;
 pub use body::BodyBudget;
-pub use figures::Render;
 pub use server::{Connections, Peer, serve};
 pub use state::{WebSettings, WebState};
 pub use strangers::Strangers;
@@ -50,7 +50,7 @@ pub fn router(state: WebState) -> Router {
     let outside_api = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route(figures::ROUTE, get(figures::show))
+        .route(metrics::ROUTE, get(metrics::show))
         .route("/hooks/{provider}/{repo}", post(hooks::receive));
     let described = get(move || async move { answer::Json(document) });
     Router::new()

@@ -6,8 +6,8 @@ use trainyard_app::App;
 
 use crate::answer::AnswerBudget;
 use crate::body::BodyBudget;
-use crate::figures::{Counted, Render};
 use crate::health::Asked;
+use crate::metrics::{Counted, Render};
 use crate::strangers::Strangers;
 
 /// The state that all handlers share. Cheap to clone.
@@ -36,9 +36,9 @@ pub struct WebSettings {
     /// The limits for peers without a valid token.
     pub strangers: Strangers,
     /// Renders `/metrics`.
-    pub figures: Render,
+    pub metrics: Render,
     /// Whether `/metrics` needs no token.
-    pub figures_are_public: bool,
+    pub metrics_are_public: bool,
 }
 
 impl WebState {

@@ -46,7 +46,7 @@ impl Default for RunFilter {
 }
 
 /// A run's row as the listings read it.
-struct RunRow {
+struct RunListingRow {
     id: i64,
     repo: String,
     dag: String,
@@ -181,7 +181,7 @@ impl Store {
     /// Runs as listings show them, the newest first.
     async fn summaries_of(&self, ids: &[i64]) -> Result<Vec<Run>> {
         let rows = sqlx::query_as!(
-            RunRow,
+            RunListingRow,
             r#"select r.id, p.name as repo, d.name as dag, r.state as "state!", r.reason_code, r.reason_message,
                 r.cancel_at is not null as "cancelling!",
                 c.kind, c.detail, r.format, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
@@ -197,7 +197,7 @@ impl Store {
 }
 
 /// A run as listings show it.
-fn shown(row: RunRow) -> Result<Run> {
+fn shown(row: RunListingRow) -> Result<Run> {
     let what = || format!("run {}", row.id);
     let corrupt = |problem: String| Error::corrupt(what(), problem);
     let count = |count: i32| u32::try_from(count).unwrap_or_default();

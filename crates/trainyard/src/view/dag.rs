@@ -15,7 +15,7 @@ use crate::view::graph;
 use crate::view::screen::Screen;
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
-use trainyard_present::graph::Node;
+use trainyard_present::graph::GraphNode;
 use trainyard_present::quantity::{duration, number};
 use trainyard_present::zone::Zone;
 
@@ -152,7 +152,7 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     if !dag.params.is_empty() {
         text.push_str(&format!("\n{}", params(&dag.params, screen)));
     }
-    let nodes = dag.stages.iter().map(|stage| Node {
+    let nodes = dag.stages.iter().map(|stage| GraphNode {
         name: stage.name.clone(),
         needs: stage.needs.clone(),
         note: notes(stage),

@@ -1,12 +1,12 @@
 //! Draws a DAG for a terminal.
 
 use owo_colors::OwoColorize;
-use trainyard_present::graph::{Node, rows};
+use trainyard_present::graph::{GraphNode, rows};
 
 use crate::view::plain;
 
 /// The picture for a terminal: lines, or words if there would be too many lines.
-pub(crate) fn draw(nodes: &[Node]) -> String {
+pub(crate) fn draw(nodes: &[GraphNode]) -> String {
     let width = nodes.iter().map(|node| node.name.len()).max();
     let width = width.unwrap_or_default();
     let mut text = String::new();
@@ -47,8 +47,8 @@ mod tests {
 
     use super::*;
 
-    fn nodes() -> Vec<Node> {
-        let node = |name: &str, needs: &[&str], note: &str| Node {
+    fn nodes() -> Vec<GraphNode> {
+        let node = |name: &str, needs: &[&str], note: &str| GraphNode {
             name: name.to_owned(),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
             note: note.to_owned(),
@@ -68,14 +68,14 @@ mod tests {
 
     #[test]
     fn very_many_lanes_become_words() {
-        let mut nodes: Vec<Node> = (0..30)
-            .map(|n| Node {
+        let mut nodes: Vec<GraphNode> = (0..30)
+            .map(|n| GraphNode {
                 name: format!("s{n}"),
                 needs: Vec::new(),
                 note: String::new(),
             })
             .collect();
-        nodes.push(Node {
+        nodes.push(GraphNode {
             name: "all".to_owned(),
             needs: nodes.iter().map(|node| node.name.clone()).collect(),
             note: String::new(),

@@ -15,33 +15,33 @@ use crate::{App, AppError, Result};
 
 /// The result of a sync.
 #[derive(Debug)]
-pub(crate) enum Looked {
+pub(crate) enum SyncWait {
     /// It has ended; the repo after it.
     Over(RepoSummary),
     /// The repo is quarantined and not synced.
-    HeldBack(Quarantined),
+    Quarantined(Quarantined),
     /// It has not ended in time.
     Overdue,
 }
 
 /// Asks for a sync of a repo, and waits up to `at_most` for the end of one that began after this call.
-pub(crate) async fn look(app: &App, repo: RepoId, at_most: Duration) -> Result<Looked> {
+pub(crate) async fn sync(app: &App, repo: RepoId, at_most: Duration) -> Result<SyncWait> {
     let store = app.store();
     let name = store.repo_summary(repo).await?.shown.name;
     let held = store.quarantined().await?.into_iter();
     let mut held = held.filter(|held| held.kind == "repo" && held.name == name);
     if let Some(held) = held.next() {
-        return Ok(Looked::HeldBack(held));
+        return Ok(SyncWait::Quarantined(held));
     }
     let mut wake = store.wakes().synced.subscribe();
     let request = store.request_sync(repo).await?;
     let end = Instant::now() + at_most;
     loop {
         if store.is_sync_answered(repo, request).await? {
-            return Ok(Looked::Over(store.repo_summary(repo).await?));
+            return Ok(SyncWait::Over(store.repo_summary(repo).await?));
         }
         if Instant::now() >= end {
-            return Ok(Looked::Overdue);
+            return Ok(SyncWait::Overdue);
         }
         tokio::select! {
             () = wake.woken() => {}
@@ -69,7 +69,7 @@ impl LastSeen {
     }
 
     pub(crate) async fn overdue(app: &App, repo: RepoId) -> Result<Self> {
-        let at_most = in_words(app.settings().look_at_most);
+        let at_most = in_words(app.settings().refresh_at_most);
         let why = format!("it has not answered within {at_most}");
         Self::new(app, repo, &why).await
     }
@@ -111,17 +111,17 @@ pub(crate) async fn before_start(app: &App, repo: RepoId) -> Result<Option<LastS
 /// Syncs a repo before a run is started. Returns `None` after a successful sync; otherwise the request continues with
 /// the repo as it was last seen.
 pub(crate) async fn refresh(app: &App, repo: RepoId) -> Result<Option<LastSeen>> {
-    let at_most = app.settings().look_at_most;
-    let why = match look(app, repo, at_most).await? {
-        Looked::Over(repo) => match (repo.shown.failing_since, repo.shown.last_error) {
+    let at_most = app.settings().refresh_at_most;
+    let why = match sync(app, repo, at_most).await? {
+        SyncWait::Over(repo) => match (repo.shown.failing_since, repo.shown.last_error) {
             (Some(_), Some(problem)) => problem,
             _ => return Ok(None),
         },
-        Looked::HeldBack(held) => format!(
+        SyncWait::Quarantined(held) => format!(
             "the repo is quarantined; `trainyard quarantine release {}` releases it",
             held.id
         ),
-        Looked::Overdue => return LastSeen::overdue(app, repo).await.map(Some),
+        SyncWait::Overdue => return LastSeen::overdue(app, repo).await.map(Some),
     };
     LastSeen::new(app, repo, &why).await.map(Some)
 }
