@@ -32,7 +32,7 @@ fn without_the_latch_a_paused_owner_starts_a_program_again() {
         latch: false,
         ..Settings::default()
     };
-    finds(settings, Invariant::StartedOnce, 1_000);
+    finds(settings, Invariant::StartedOnce, 3_950);
 }
 
 #[test]
