@@ -12,8 +12,7 @@ use trainyard_forge::{CommitSha, DagFileText};
 use trainyard_store::PinnedDag;
 
 use crate::work::Desk;
-use crate::{App, AppError, Result};
-use crate::{mirrored, sync};
+use crate::{App, AppError, Result, mirrored, sync};
 
 /// How long reading the DAG files of a commit may take.
 const READ_AT_MOST: Duration = Duration::from_secs(30);

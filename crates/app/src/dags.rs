@@ -19,8 +19,7 @@ use trainyard_store::{NewRun, Recorded};
 
 use crate::asked::AskedVersion;
 use crate::work::Desk;
-use crate::{App, AppError, AppErrorKind, Result};
-use crate::{names, sync};
+use crate::{App, AppError, AppErrorKind, Result, names, sync};
 
 /// The most ticks in one answer.
 const TICKS_AT_MOST: u32 = 1_000;
@@ -133,11 +132,10 @@ impl App {
                 items,
             }
         });
-        let listing = listing.await.ok_or_else(|| {
+        listing.await.ok_or_else(|| {
             let message = "too many requests for ticks are under way";
             AppError::busy(message, TICKS_WITHIN)
-        })?;
-        Ok(listing)
+        })
     }
 }
 

@@ -1,5 +1,4 @@
-//! Errors of requests: what is wrong, in words, and what to do about it. Whoever answers the caller decides how the
-//! kind is shown: the JSON API as a status.
+//! Errors of requests: what is wrong, in words, and what to do about it. The JSON API shows the kind as a status.
 
 use std::fmt;
 use std::time::Duration;

@@ -18,8 +18,7 @@ use trainyard_forge::CommitSha;
 use trainyard_store::{NewRun, PinnedDag};
 
 use crate::asked::AskedVersion;
-use crate::{App, AppError, Result};
-use crate::{dags, names};
+use crate::{App, AppError, Result, dags, names};
 
 /// How many changed files a note names.
 const FILES_SHOWN: usize = 3;

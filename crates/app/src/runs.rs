@@ -12,8 +12,7 @@ use trainyard_core::principal::Act;
 use trainyard_core::transition::TOLD_WITHIN;
 use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter};
 
-use crate::{App, AppError, Result};
-use crate::{names, quarantine};
+use crate::{App, AppError, Result, names, quarantine};
 
 /// The most runs in one answer.
 const RUNS_AT_MOST: u32 = 1_000;

@@ -4,9 +4,9 @@
 //! peers can slow down the API, but never stop stages.
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use trainyard_web::Connections;
 
 use crate::config::Http;
-use trainyard_web::Connections;
 
 /// With fewer, a busy daemon may run out of them.
 pub const FEW: u64 = 256;

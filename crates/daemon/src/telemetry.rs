@@ -19,7 +19,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-
 use trainyard_store::fleet;
 use trainyard_web::Render;
 

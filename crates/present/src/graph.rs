@@ -1,4 +1,4 @@
-//! Draws a DAG: as lanes beside a list of its stages, for Graphviz, for Mermaid.
+//! Draws a DAG: as lanes next to a list of its stages, for Graphviz, for Mermaid.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct GraphNode {
     pub note: String,
 }
 
-/// The lanes beside a list of stages; `None` if there would be too many of them.
+/// The lanes next to a list of stages; `None` if there would be too many of them.
 #[must_use]
 pub fn rows(nodes: &[GraphNode]) -> Option<Vec<Row>> {
     let needs: Vec<Vec<usize>> = nodes.iter().map(|node| places(nodes, node)).collect();

@@ -8,11 +8,11 @@ use std::io::{self, IsTerminal, Write};
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use trainyard_present::zone::Zone;
 
 use crate::failure::Done;
 use crate::view::screen::Screen;
 use crate::view::{tame, visible};
-use trainyard_present::zone::Zone;
 
 /// The output format of listings and single items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -3,10 +3,10 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use trainyard_api::Timestamp;
 use trainyard_daemon::config::Span;
+use trainyard_present::zone::Zone;
 
 use crate::clock;
 use crate::failure::Failure;
-use trainyard_present::zone::Zone;
 
 /// A time as it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use nix::unistd::{AccessFlags, access};
 use secrecy::{ExposeSecret, SecretBox};
 use trainyard_core::measure::in_units;
 use trainyard_orchestrator::health::space::{Floor, read_space};
-
 use trainyard_store::{SecretKey, Store, StoreOptions};
 
 use super::Check;

@@ -13,6 +13,7 @@ use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_failpoint::Point;
 
 use crate::attempts::assemble::{Claim, assemble};
+use crate::attempts::claim::ClaimRequest;
 use crate::attempts::claim::{Granted, claim_in};
 use crate::care::quarantine::{Subject, Weight};
 use crate::db::error::{Error, Result, repeated};
@@ -20,8 +21,6 @@ use crate::files::artifacts::ArtifactColumns;
 use crate::runs::advance::{Advanced, EndTaken, Input, advance_in};
 use crate::runs::draft::Draft;
 use crate::store::{Core, Store};
-
-use crate::attempts::claim::ClaimRequest;
 
 /// How an attempt ended, and what it left.
 #[derive(Debug, Clone, PartialEq)]

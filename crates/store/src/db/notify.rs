@@ -7,10 +7,10 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use trainyard_core::backoff::Backoff;
-use trainyard_failpoint::{AtPoint as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use trainyard_core::backoff::Backoff;
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::db::report_pace::ReportPace;

@@ -1,5 +1,5 @@
-//! Topics: what viewers follow. A topic exists while someone follows it, so a change that nobody follows costs a look
-//! into a map, and a follower of one run is not woken by the others.
+//! Topics: what viewers follow. A topic exists while it is followed, so a change without followers costs one lookup in
+//! a map, and a follower of one run is not woken by the others.
 //!
 //! As with [wakes](crate::db::wakes), a change carries no data and may be lost between processes: a follower reads the
 //! database, and reads it again every [`READ_AGAIN`] without a change.

@@ -1,5 +1,5 @@
 //! What people and programs see, in the types of `trainyard_api`: no other form of it is in between. Where the daemon
-//! needs more than it shows, a type here has that beside them.
+//! needs more than it shows, a type here has both.
 
 mod artifacts;
 mod census;

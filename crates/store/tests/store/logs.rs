@@ -225,3 +225,26 @@ async fn little_is_kept_of_a_log_once_the_run_has_logged_as_much_as_it_may() {
     let of_second = stored - i64::try_from(3 * mebibyte.len()).unwrap();
     assert!((1..512 * 1024).contains(&of_second), "{of_second}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_of_the_last_attempt_or_of_the_one_that_is_named() {
+    let place = Place::new().await;
+    let run = place.start(place.dag(&chain("a", 2)).await).await;
+    let of = |stage, number| place.store.logged(run, stage, number);
+    let none = of("s1", None).await.unwrap();
+    assert_eq!((none.attempt, none.stage_is_over), (None, false));
+    let claim = place.claim_one().await;
+    let last = of("s0", None).await.unwrap();
+    let expected = Some((claim.attempt, 1));
+    assert_eq!((last.attempt, last.stage_is_over), (expected, false));
+    finish(&place.store, &claim, good()).await.unwrap();
+    let named = of("s0", Some(1)).await.unwrap();
+    assert_eq!((named.attempt, named.stage_is_over), (expected, true));
+    for (stage, number, missing) in [
+        ("s0", Some(2), "attempt 2 of stage `s0` in run 1"),
+        ("s9", None, "stage `s9` in run 1; it has s0, s1"),
+    ] {
+        let error = of(stage, number).await.unwrap_err().to_string();
+        assert!(error.ends_with(missing), "{error}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use trainyard_api::Trigger;
+use trainyard_core::text::short_commit;
 
 use crate::commands::run::follow;
 use crate::connection::Group;
@@ -11,7 +12,6 @@ use crate::failure::{Done, Failure, Problem};
 use crate::input;
 use crate::output::{self, OutputArgs};
 use crate::view::{self, plain};
-use trainyard_core::text::short_commit;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

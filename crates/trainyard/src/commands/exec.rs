@@ -16,6 +16,9 @@ use trainyard_core::name::StageName;
 use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptState, Run, RunPhase, StageRun, StageState};
 use trainyard_daemon::exec::{Exec as Prepared, ExecError, ExecOptions, Witness};
+use trainyard_present::quantity::{between, duration, number};
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 use crate::commands::run::log_format;
 use crate::failure::{Done, Failure, Problem, in_full};
@@ -24,9 +27,6 @@ use crate::view::log::Printer;
 use crate::view::screen::Screen;
 use crate::view::state::Coloured as _;
 use crate::view::table::{Rows, cell, lines, state};
-use trainyard_present::quantity::{between, duration, number};
-use trainyard_present::state::Mood;
-use trainyard_present::zone::Zone;
 
 /// How many stop requests may be pending: the first one, and the one that forces.
 const REQUESTS: usize = 2;

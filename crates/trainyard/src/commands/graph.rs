@@ -7,11 +7,11 @@ use serde_json::json;
 use trainyard_core::dag::Dag;
 use trainyard_core::stage::{ImageSource, Stage};
 use trainyard_daemon::exec::read_dag_file;
+use trainyard_present::graph::{GraphNode, dot, mermaid};
 
 use crate::failure::{Done, Failure};
 use crate::output;
 use crate::view::graph;
-use trainyard_present::graph::{GraphNode, dot, mermaid};
 
 /// Draw the stages of a DAG file and their dependencies
 #[derive(Debug, Args)]

@@ -1,10 +1,10 @@
 //! `trainyard repo`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
-use std::time::Duration;
 use trainyard_api::{ChangeRepo, Client, NewRepo};
 use trainyard_daemon::config::Span;
 

@@ -62,8 +62,9 @@ mod tests {
     use console::measure_text_width;
     use trainyard_api::Principal;
 
-    use super::*;
     use trainyard_present::zone::Zone;
+
+    use super::*;
 
     fn entry(kind: &str, name: &str, action: &str, subject: &str) -> AuditEntry {
         AuditEntry {

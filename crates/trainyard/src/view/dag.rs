@@ -7,17 +7,16 @@ use trainyard_api::{
     ConcurrencyRule, Dag, DagDetail, GateBounds, Param, PushRule, StageOutline, Tick,
 };
 use trainyard_core::measure::counted;
-
 use trainyard_core::text::short_commit;
+use trainyard_present::graph::GraphNode;
+use trainyard_present::quantity::{duration, number};
+use trainyard_present::zone::Zone;
 
 use crate::view::detail::Detail;
 use crate::view::graph;
 use crate::view::screen::Screen;
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
-use trainyard_present::graph::GraphNode;
-use trainyard_present::quantity::{duration, number};
-use trainyard_present::zone::Zone;
 
 pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
     let heads = [

@@ -1,12 +1,11 @@
 //! Metrics.
 
 use trainyard_api::Metric;
-
 use trainyard_core::text::short_commit;
+use trainyard_present::quantity::number;
 
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
-use trainyard_present::quantity::number;
 
 /// Metrics, of the newest runs first.
 pub(crate) fn list(metrics: &[Metric], screen: Screen) -> String {

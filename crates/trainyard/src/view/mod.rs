@@ -112,9 +112,10 @@ fn is_hidden(letter: char) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
+    use trainyard_present::zone::Zone;
+
     use super::screen::Screen;
     use super::*;
-    use trainyard_present::zone::Zone;
 
     #[test]
     fn text_from_outside_cannot_steer_the_terminal() {

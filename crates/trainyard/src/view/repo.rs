@@ -4,14 +4,14 @@ use owo_colors::OwoColorize;
 use serde_json::Value;
 use trainyard_api::{Delivery, Fault, History, Repo, RepoDetail, RepoSaved};
 use trainyard_core::measure::{counted, in_units};
+use trainyard_core::text::short_commit;
+use trainyard_present::zone::Zone;
 
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, bad, cell, moment};
-use trainyard_core::text::short_commit;
-use trainyard_present::zone::Zone;
 
 /// How many further branches with the same fault are listed; the others are counted.
 const BRANCHES_SHOWN: usize = 3;

@@ -3,17 +3,16 @@
 use owo_colors::OwoColorize;
 use trainyard_api::{Attempt, Run, RunDetail, Stage, Timestamp};
 use trainyard_core::measure::in_units;
-
 use trainyard_core::text::short_commit;
+use trainyard_present::quantity::{between, duration, number};
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 use crate::view::detail::Detail;
 use crate::view::screen::Screen;
 use crate::view::state::Coloured as _;
 use crate::view::table::{Rows, cell, lines, moment, state};
 use crate::view::{dag, log, plain};
-use trainyard_present::quantity::{between, duration, number};
-use trainyard_present::state::Mood;
-use trainyard_present::zone::Zone;
 
 /// The list of runs, the newest first.
 pub(crate) fn list(runs: &[Run], now: Timestamp, screen: Screen) -> String {

@@ -2,12 +2,12 @@
 
 use owo_colors::OwoColorize;
 use trainyard_api::ReadyState;
+use trainyard_present::state::Mood;
 
 use crate::commands::status::Report;
 use crate::view::detail::Detail;
 use crate::view::plain;
 use crate::view::state::Coloured as _;
-use trainyard_present::state::Mood;
 
 /// One daemon, as the command line sees it.
 pub(crate) fn show(report: &Report) -> String {

@@ -6,12 +6,12 @@
 use comfy_table::{CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use console::{measure_text_width, truncate_str};
 use trainyard_api::Timestamp;
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 use crate::view::plain;
 use crate::view::screen::Screen;
 use crate::view::state::Coloured as _;
-use trainyard_present::state::Mood;
-use trainyard_present::zone::Zone;
 
 /// A narrower column of words would be hard to read.
 const WORDS_AT_LEAST: usize = 20;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
 use trainyard_api::{Client, ClientError, LogPage, RunDetail, RunStarted};
+use trainyard_present::state::has_succeeded;
 
 use crate::commands::dag::started_line;
 use crate::commands::run::logs::Tail;
@@ -19,7 +20,6 @@ use crate::failure::{Done, Failure};
 use crate::output;
 use crate::view::log::Printer;
 use crate::view::plain;
-use trainyard_present::state::has_succeeded;
 
 /// An item of a followed attempt: a page, or its end.
 enum Piece {

@@ -8,14 +8,14 @@ use console::Term;
 use futures_util::StreamExt;
 use trainyard_api::{Client, RunDetail};
 use trainyard_core::measure::counted;
+use trainyard_present::state::has_succeeded;
+use trainyard_present::zone::Zone;
 
 use crate::commands::run::follow;
 use crate::commands::run::name::RunName;
 use crate::failure::{Done, Failure};
 use crate::view::screen::Screen;
 use crate::{clock, output, view};
-use trainyard_present::state::has_succeeded;
-use trainyard_present::zone::Zone;
 
 /// How often times are updated on a terminal.
 const TICK: Duration = Duration::from_secs(1);
