@@ -10,7 +10,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Event};
 use trainyard_core::id::DaemonId;
-use trainyard_executor::{Handle, SpecHash};
+use trainyard_executor::Handle;
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 
@@ -59,7 +59,7 @@ impl SimulatedLedger {
 impl Ledger for SimulatedLedger {
     type Next = Vec<Claimed>;
 
-    async fn created(&self, handle: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, handle: &Handle, _: &[String]) -> Result<(), FencedOff> {
         let (attempt, fence) = (self.claim.attempt, self.claim.fence);
         let container = handle.container.clone();
         let taken = self.durably(move |store| store.created(attempt, fence, &container));

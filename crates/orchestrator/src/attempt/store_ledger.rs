@@ -18,7 +18,7 @@ use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Handle, SpecHash};
+use trainyard_executor::Handle;
 use trainyard_store::fleet::figures::LOGS_WAITING;
 use trainyard_store::{
     Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Store, Subject,
@@ -188,18 +188,12 @@ fn refused(what: &str, code: &str) -> String {
 impl Ledger for StoreLedger<'_> {
     type Next = Vec<Claim>;
 
-    async fn created(
-        &self,
-        handle: &Handle,
-        spec: &SpecHash,
-        notes: &[String],
-    ) -> Result<(), FencedOff> {
+    async fn created(&self, handle: &Handle, notes: &[String]) -> Result<(), FencedOff> {
         self.durably("a container's handle", || {
             self.store.save_handle(
                 self.claim.attempt,
                 self.claim.fence,
                 &handle.container,
-                &spec.0,
                 notes,
             )
         })

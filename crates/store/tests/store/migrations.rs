@@ -80,6 +80,7 @@ const SAMPLES: &[(i64, &str)] = &[
             values (now(), 'token', '00000000-0000-7000-8000-000000000004', 'laptop', '192.0.2.1', 'secret.set', 'DSN',
                 'shop', '{}');",
     ),
+    (20_261_129_220_001, ""),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
