@@ -1,9 +1,9 @@
 //! The artifact store: a folder of files named by the hash of their content, `ab/cd/abcd…`.
 //!
 //! Content never changes and is never overwritten by other content. It arrives by rename, after it was flushed to the
-//! disk, so a file that exists is complete. Content that no artifact refers to is swept, but only once it is a day
-//! old: an artifact may be about to refer to new content.
+//! disk, so a file that exists is complete. [`Store::sweep_blobs`] removes content that has no owner.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +11,21 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::sync::RwLock;
+use trainyard_failpoint::{Effect as _, Point};
 
 use crate::care::retention::Retention;
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
-/// The age from which a file may be swept.
+/// How much older than any reference to come content has to be before it is swept. It bounds how much the clocks of
+/// this machine, the folder and the database may differ.
 const SWEEP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// How many files one query of the database covers.
 const SWEEP_AT_ONCE: usize = 500;
+
+/// How many rows one transaction deletes.
+const FORGET_AT_ONCE: i64 = 500;
 
 /// The folder for incoming content; on the same file system, so that it can be renamed.
 const INCOMING: &str = "incoming";
@@ -154,9 +159,9 @@ impl Blobs {
     }
 
     /// Removes a file that is still old. `false` where it was ingested again, or is gone.
-    async fn remove_old(&self, path: &Path) -> Result<bool> {
+    async fn remove_old(&self, path: &Path, older_than: Duration) -> Result<bool> {
         let _alone = self.sweep.write().await;
-        if !is_old(path).await {
+        if !is_old(path, older_than).await {
             return Ok(false);
         }
         match tokio::fs::remove_file(path).await {
@@ -168,36 +173,33 @@ impl Blobs {
 }
 
 impl Store {
-    /// Removes content that no artifact refers to, and leftovers of arrivals, once they are a day old. `dry_run` only
-    /// counts what could be removed once the runs that this rule does not keep are gone.
+    /// Removes content that has no owner, and leftovers of arrivals. `dry_run` only counts what could be removed once
+    /// the runs that this rule does not keep are gone.
     ///
     /// # Errors
     /// An error of the folder or the database.
     pub async fn sweep_blobs(&self, blobs: &Blobs, dry_run: Option<&Retention>) -> Result<Swept> {
         let gone = match dry_run {
             Some(rule) => self.old_runs(rule).await?.runs,
-            None => Vec::new(),
+            None => {
+                self.forget_blobs().await?;
+                Vec::new()
+            }
         };
         let dry_run = dry_run.is_some();
+        let age = self.sweep_age().await?;
         let mut swept = Swept::default();
         for file in list(&blobs.incoming(), 1).await? {
-            self.sweep_file(blobs, &file, dry_run, &mut swept).await?;
+            sweep_file(blobs, &file, age, dry_run, &mut swept).await?;
         }
         for folder in folders(&blobs.root).await? {
             let files = list(&folder, 1).await?;
             for files in files.chunks(SWEEP_AT_ONCE) {
                 let hashes: Vec<String> = files.iter().filter_map(|file| hash_of(file)).collect();
-                let used = sqlx::query!(
-                    "select distinct sha256 from artifact where sha256 = any($1) and run <> all($2)",
-                    &hashes,
-                    &gone
-                )
-                .fetch_all(&self.core.pool)
-                .await?;
+                let kept = self.kept_blobs(&hashes, dry_run, &gone).await?;
                 for file in files {
-                    let hash = hash_of(file);
-                    if !used.iter().any(|row| Some(&row.sha256) == hash.as_ref()) {
-                        self.sweep_file(blobs, file, dry_run, &mut swept).await?;
+                    if hash_of(file).is_none_or(|hash| !kept.contains(&hash)) {
+                        sweep_file(blobs, file, age, dry_run, &mut swept).await?;
                     }
                 }
             }
@@ -205,27 +207,86 @@ impl Store {
         Ok(swept)
     }
 
-    async fn sweep_file(
-        &self,
-        blobs: &Blobs,
-        file: &Path,
-        dry_run: bool,
-        swept: &mut Swept,
-    ) -> Result<()> {
-        let Ok(metadata) = tokio::fs::metadata(file).await else {
-            return Ok(());
-        };
-        let removed = if dry_run {
-            is_old(file).await
-        } else {
-            blobs.remove_old(file).await?
-        };
-        if removed {
-            swept.files += 1;
-            swept.bytes += metadata.len();
+    /// Deletes the rows of content that has no owner.
+    async fn forget_blobs(&self) -> Result<()> {
+        loop {
+            let mut transaction = self.core.begin().await?;
+            let unowned = sqlx::query_scalar!(
+                "select sha256 from blob b
+                 where not exists (select from blob_reference r where r.sha256 = b.sha256)
+                 order by sha256 limit $1 for update skip locked",
+                FORGET_AT_ONCE
+            )
+            .fetch_all(&mut *transaction)
+            .await?;
+            // An owner may have come after the statement above began. This one sees it, and no further one can come.
+            let forgotten = sqlx::query!(
+                "delete from blob b where sha256 = any($1)
+                    and not exists (select from blob_reference r where r.sha256 = b.sha256)",
+                &unowned
+            )
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+            if forgotten == 0 {
+                return Ok(());
+            }
+            transaction.commit().at(Point::SweepBlobs).await?;
         }
-        Ok(())
     }
+
+    /// The age from which content without an owner is removed.
+    async fn sweep_age(&self) -> Result<Duration> {
+        let oldest = sqlx::query_scalar!(
+            r#"select coalesce(extract(epoch from max(clock_timestamp() - queued_at)), 0)::float8 as "seconds!"
+            from attempt where state in ('claimed', 'running')"#
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        let oldest = Duration::try_from_secs_f64(oldest).unwrap_or_default();
+        Ok(oldest + SWEEP_AFTER)
+    }
+
+    /// Which of these blobs are kept; in a `dry_run`, which would be without the runs that are `gone`.
+    async fn kept_blobs(
+        &self,
+        hashes: &[String],
+        dry_run: bool,
+        gone: &[i64],
+    ) -> Result<HashSet<String>> {
+        let kept = sqlx::query_scalar!(
+            "select sha256 from blob b where sha256 = any($1) and (not $2 or exists (
+                select from blob_reference r where r.sha256 = b.sha256 and (r.run is null or r.run <> all($3))))",
+            hashes,
+            dry_run,
+            gone
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(kept.into_iter().collect())
+    }
+}
+
+async fn sweep_file(
+    blobs: &Blobs,
+    file: &Path,
+    age: Duration,
+    dry_run: bool,
+    swept: &mut Swept,
+) -> Result<()> {
+    let Ok(metadata) = tokio::fs::metadata(file).await else {
+        return Ok(());
+    };
+    let removed = if dry_run {
+        is_old(file, age).await
+    } else {
+        blobs.remove_old(file, age).await?
+    };
+    if removed {
+        swept.files += 1;
+        swept.bytes += metadata.len();
+    }
+    Ok(())
 }
 
 fn hash_of(file: &Path) -> Option<String> {
@@ -234,12 +295,12 @@ fn hash_of(file: &Path) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-async fn is_old(path: &Path) -> bool {
+async fn is_old(path: &Path, older_than: Duration) -> bool {
     // A file whose age is not known is not removed.
     let modified = tokio::fs::metadata(path)
         .await
         .and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > SWEEP_AFTER))
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > older_than))
 }
 
 /// The folders that are named by the first two digits.

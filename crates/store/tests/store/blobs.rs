@@ -21,6 +21,17 @@ async fn put(blobs: &Blobs, content: &[u8]) -> String {
     sha256
 }
 
+fn output(sha256: &str, size: u64) -> KeptOutput {
+    KeptOutput {
+        name: "model".parse().unwrap(),
+        content: ArtifactContent {
+            kind: ArtifactKind::File,
+            sha256: sha256.to_owned(),
+            size,
+        },
+    }
+}
+
 fn make_old(path: &Path) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     #[expect(
@@ -88,15 +99,7 @@ async fn only_old_content_that_nothing_refers_to_is_swept() {
     place.start(ids).await;
     let claim = place.claim_one().await;
     let mut end = finished(&claim, good());
-    let content = ArtifactContent {
-        kind: ArtifactKind::File,
-        sha256: used.clone(),
-        size: 4,
-    };
-    end.artifacts = vec![KeptOutput {
-        name: "model".parse().unwrap(),
-        content,
-    }];
+    end.artifacts = vec![output(&used, 4)];
     place.store.finish_attempt(end, None).await.unwrap();
     for sha256 in [&used, &old] {
         make_old(&blobs.path_of(sha256).unwrap());
@@ -129,6 +132,68 @@ async fn only_old_content_that_nothing_refers_to_is_swept() {
     assert_eq!(blobs.path_of(&old), None);
     assert!(!leftover.exists());
     assert!(blobs.path_of(&used).is_some() && blobs.path_of(&young).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_of_an_attempt_that_has_not_ended_is_kept_however_old_it_is() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    place
+        .sql("update attempt set queued_at = queued_at - interval '3 days'")
+        .await;
+    let sha256 = put(&blobs, b"slow").await;
+    make_old(&blobs.path_of(&sha256).unwrap());
+    let swept = place.store.sweep_blobs(&blobs, None).await.unwrap();
+    assert_eq!(swept, Swept::default());
+    finish(&place.store, &claim, good()).await.unwrap();
+    let swept = place.store.sweep_blobs(&blobs, None).await.unwrap();
+    assert_eq!(swept, Swept { files: 1, bytes: 4 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_kept_while_one_of_its_owners_is_left() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    let sha256 = put(&blobs, b"shared").await;
+    let ids = place.dag(&chain("a", 1)).await;
+    for _ in 0..2 {
+        place.start(ids).await;
+        let claim = place.claim_one().await;
+        let mut end = finished(&claim, good());
+        end.artifacts = vec![output(&sha256, 6)];
+        place.store.finish_attempt(end, None).await.unwrap();
+    }
+    make_old(&blobs.path_of(&sha256).unwrap());
+    let sweep = async || place.store.sweep_blobs(&blobs, None).await.unwrap().files;
+    place.sql("delete from run where id = 1").await;
+    assert_eq!(sweep().await, 0);
+    place.sql("delete from run").await;
+    assert_eq!(sweep().await, 1);
+    assert_eq!(place.count("select count(*) from blob").await, 0);
+}
+
+/// An end that is not committed yet is as good as an owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_leaves_content_that_is_about_to_get_an_owner() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(folder.path()).await.unwrap();
+    place
+        .sql("insert into blob values (repeat('ab', 32), 3), (repeat('cd', 32), 3)")
+        .await;
+    let mut ending = place.raw.begin().await.unwrap();
+    sqlx::raw_sql("update blob set size = size where sha256 = repeat('ab', 32)")
+        .execute(&mut *ending)
+        .await
+        .unwrap();
+    place.store.sweep_blobs(&blobs, None).await.unwrap();
+    ending.commit().await.unwrap();
+    let kept = place.text("select string_agg(sha256, '') from blob").await;
+    assert_eq!(kept, "ab".repeat(32));
 }
 
 #[tokio::test(flavor = "multi_thread")]
