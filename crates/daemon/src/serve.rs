@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -15,7 +16,7 @@ use tracing::{debug, info, warn};
 use trainyard_core::measure::in_words;
 use trainyard_forge::RemoteUrl;
 use trainyard_orchestrator::loops::LoopEnded;
-use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
+use trainyard_store::{BlobFolder, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
 use trainyard_web::{
     AnswerBudget, BodyBudget, Connections, Render, Strangers, WebSettings, WebState,
 };
@@ -236,7 +237,7 @@ async fn on_database(
     if config.artifacts_dir == config.data_dir.join("artifacts") {
         data.folder("artifacts")?;
     }
-    let blobs = Blobs::open(&config.artifacts_dir).await?;
+    let blobs = BlobFolder::open(&config.artifacts_dir).await?;
     let rules = url_rules(config);
     let git = git(config, data, &rules)?;
     let followed = follow(&store, &starter(), repos, config.poll_every.0).await?;
@@ -244,7 +245,8 @@ async fn on_database(
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
     let settings = web_settings(config, &listens_at, figures);
     let strangers = settings.strangers.clone();
-    let router = trainyard_web::router(WebState::new(store.clone(), blobs, git, settings));
+    let router =
+        trainyard_web::router(WebState::new(store.clone(), Arc::new(blobs), git, settings));
 
     let token = admin_token(&store, data, &daemon).await?;
     let published = endpoint::publish(

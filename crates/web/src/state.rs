@@ -20,7 +20,7 @@ pub struct WebState {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) store: Store,
-    pub(crate) blobs: Blobs,
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) git: Git,
     pub(crate) settings: WebSettings,
     pub(crate) asked: Asked,
@@ -59,7 +59,7 @@ pub struct WebSettings {
 impl WebState {
     /// The state of one daemon's server.
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, git: Git, settings: WebSettings) -> Self {
+    pub fn new(store: Store, blobs: Arc<dyn Blobs>, git: Git, settings: WebSettings) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -76,8 +76,8 @@ impl WebState {
         &self.inner.store
     }
 
-    pub(crate) fn blobs(&self) -> &Blobs {
-        &self.inner.blobs
+    pub(crate) fn blobs(&self) -> &dyn Blobs {
+        &*self.inner.blobs
     }
 
     pub(crate) fn git(&self) -> &Git {

@@ -46,7 +46,7 @@ pub trait Ledger: Send + Sync {
         async { Ok(Allowance::unlimited()) }
     }
 
-    /// Moves a collected file into the artifact store.
+    /// Puts a collected file into the artifact store, which may move it.
     fn keep(
         &self,
         file: &std::path::Path,

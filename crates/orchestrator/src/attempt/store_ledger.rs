@@ -54,7 +54,7 @@ enum Unwritten {
 #[derive(Debug)]
 pub(crate) struct StoreLedger<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) blobs: &'a Blobs,
+    pub(crate) blobs: &'a dyn Blobs,
     pub(crate) claim: &'a Claim,
     /// How the attempts are claimed that may start once this one has ended.
     pub(crate) request: &'a ClaimRequest,
@@ -245,7 +245,7 @@ impl Ledger for StoreLedger<'_> {
 
     async fn keep(&self, file: &Path, content: &ArtifactContent) -> Result<(), String> {
         self.blobs
-            .ingest(file, &content.sha256, content.size)
+            .put(file, &content.sha256, content.size)
             .await
             .map_err(|error| error.to_string())
     }

@@ -40,7 +40,7 @@ pub struct Dispatcher {
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    blobs: Blobs,
+    blobs: Arc<dyn Blobs>,
     sources: Sources,
     surroundings: Surroundings,
     request: ClaimRequest,
@@ -75,7 +75,7 @@ impl Dispatcher {
     )]
     pub fn new(
         store: Store,
-        blobs: Blobs,
+        blobs: Arc<dyn Blobs>,
         sources: Sources,
         surroundings: Surroundings,
         instance: InstanceId,
@@ -216,7 +216,7 @@ impl Dispatcher {
         let shared = &self.shared;
         let ledger = StoreLedger {
             store: &shared.store,
-            blobs: &shared.blobs,
+            blobs: &*shared.blobs,
             claim: &claim,
             request: &shared.request,
             allowances: &shared.allowances,

@@ -36,6 +36,7 @@ mod sync_result;
 pub mod watcher;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -100,7 +101,7 @@ pub struct LoopOptions {
 #[derive(Debug)]
 pub struct Loops {
     store: Store,
-    blobs: Blobs,
+    blobs: Arc<dyn Blobs>,
     git: Git,
     options: LoopOptions,
 }
@@ -113,7 +114,7 @@ pub struct LoopEnded(&'static str);
 impl Loops {
     /// The loops over a store and its mirrors.
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, git: Git, options: LoopOptions) -> Self {
+    pub fn new(store: Store, blobs: Arc<dyn Blobs>, git: Git, options: LoopOptions) -> Self {
         Self {
             store,
             blobs,

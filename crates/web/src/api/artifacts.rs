@@ -8,6 +8,7 @@ use tokio_util::io::ReaderStream;
 use trainyard_api::{Artifact, ErrorBody, Listing};
 use trainyard_core::artifact::ArtifactKind;
 use trainyard_core::id::RunId;
+use trainyard_store::{ALL_BYTES, OpenBlob};
 
 use super::convert;
 use crate::answer::Json;
@@ -47,18 +48,16 @@ pub(crate) async fn download(
         ))
         .help("retention removed it; run the stage again")
     };
-    let path = state
-        .blobs()
-        .path_of(&artifact.content.sha256)
-        .ok_or_else(gone)?;
-    let file = tokio::fs::File::open(&path).await.map_err(|_| gone())?;
+    let opened = state.blobs().open(&artifact.content.sha256, ALL_BYTES);
+    let is_whole = |opened: &OpenBlob| opened.size == artifact.content.size;
+    let opened = opened.await?.filter(is_whole).ok_or_else(gone)?;
     let (kind, ending) = match artifact.content.kind {
         ArtifactKind::File | ArtifactKind::Executable => ("application/octet-stream", ""),
         ArtifactKind::Folder => ("application/x-tar", ".tar"),
     };
     let headers = [
         (CONTENT_TYPE, kind.to_owned()),
-        (CONTENT_LENGTH, artifact.content.size.to_string()),
+        (CONTENT_LENGTH, opened.size.to_string()),
         (ETAG, format!("\"{}\"", artifact.content.sha256)),
         // Names are slugs: nothing in them needs quoting.
         (
@@ -69,5 +68,5 @@ pub(crate) async fn download(
             ),
         ),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+    Ok((headers, Body::from_stream(ReaderStream::new(opened.bytes))).into_response())
 }

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,8 +25,8 @@ use trainyard_core::name::{RepoName, SecretName};
 use trainyard_core::principal::{Act, Principal};
 use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
-    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope,
-    SecretKey, Store, StoreOptions,
+    BlobFolder, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention,
+    Scope, SecretKey, Store, StoreOptions,
 };
 use trainyard_web::{
     AnswerBudget, BodyBudget, Connections, Render, Strangers, WebSettings, WebState, router, serve,
@@ -144,7 +144,8 @@ impl Place {
             .await
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(&folder.path().join("artifacts")).await.unwrap();
+        let artifacts = folder.path().join("artifacts");
+        let blobs = Arc::new(BlobFolder::open(&artifacts).await.unwrap());
         let rules = UrlRules {
             allow_file_urls: true,
             ..UrlRules::default()

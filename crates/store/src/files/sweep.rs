@@ -1,0 +1,134 @@
+//! Content lives as long as it has an owner.
+//!
+//! 1. An owner is a row that refers to a row of `blob`; the view `blob_reference` has all of them. The foreign key
+//!    makes it impossible to refer to content that has no row, and to delete the row of content that has an owner.
+//! 2. Content comes before its row, and goes after it. So each row has its content.
+//! 3. Content without a row is removed once it is old enough: an attempt stores its outputs before its end is recorded.
+//!    The age is a day more than that of the oldest attempt that has not ended. The outputs of such an attempt are
+//!    younger than the attempt, whether they came for the first time or again ([`Blobs::put`]), and
+//!    [`Blobs::remove_old`] spares what came in this very moment. Content that is stored for another reason has
+//!    to get its owner within a day.
+//! 4. Content that loses its last owner keeps its row until the sweep. The sweep locks the rows of content without an
+//!    owner, and looks for owners again before it deletes them. A new owner locks the row as well: it comes first, and
+//!    the row is kept, or it waits, and then writes the row again.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::stream::StreamExt as _;
+use trainyard_failpoint::{Effect as _, Point};
+
+use crate::care::retention::Retention;
+use crate::db::error::Result;
+use crate::files::blobs::{BlobEntry, Blobs};
+use crate::store::Store;
+
+/// How much older content has to be than the oldest attempt. It bounds how much the clocks of the artifact store and
+/// of the database may differ, and how long other content may take to get its owner.
+const SWEEP_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// How many blobs one statement covers.
+const AT_ONCE: usize = 500;
+
+/// What a sweep removed, or would remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes content that has no owner, and leftovers of arrivals. `dry_run` only counts what could be removed once
+    /// the runs that this rule does not keep are gone.
+    ///
+    /// # Errors
+    /// An error of the artifact store or the database.
+    pub async fn sweep_blobs(
+        &self,
+        blobs: &dyn Blobs,
+        dry_run: Option<&Retention>,
+    ) -> Result<Swept> {
+        let gone = match dry_run {
+            Some(rule) => self.old_runs(rule).await?.runs,
+            None => {
+                self.forget_blobs().await?;
+                Vec::new()
+            }
+        };
+        let dry_run = dry_run.is_some();
+        let age = self.sweep_age().await?;
+        let mut swept = Swept::default();
+        let mut old = blobs.list(age).chunks(AT_ONCE);
+        while let Some(entries) = old.next().await {
+            let entries: Vec<BlobEntry> = entries.into_iter().collect::<Result<_>>()?;
+            let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+            let kept = self.kept_blobs(&names, dry_run, &gone).await?;
+            for BlobEntry { name, size } in entries {
+                if !kept.contains(&name) && (dry_run || blobs.remove_old(&name, age).await?) {
+                    swept.files += 1;
+                    swept.bytes += size;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Deletes the rows of content that has no owner.
+    async fn forget_blobs(&self) -> Result<()> {
+        loop {
+            let mut transaction = self.core.begin().await?;
+            let unowned = sqlx::query_scalar!(
+                "select sha256 from blob b
+                 where not exists (select from blob_reference r where r.sha256 = b.sha256)
+                 order by sha256 limit $1 for update skip locked",
+                AT_ONCE as i64
+            )
+            .fetch_all(&mut *transaction)
+            .await?;
+            // An owner may have come after the statement above began. This one sees it, and no further one can come.
+            let forgotten = sqlx::query!(
+                "delete from blob b where sha256 = any($1)
+                    and not exists (select from blob_reference r where r.sha256 = b.sha256)",
+                &unowned
+            )
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+            if forgotten == 0 {
+                return Ok(());
+            }
+            transaction.commit().at(Point::SweepBlobs).await?;
+        }
+    }
+
+    /// The age from which content without a row is removed.
+    async fn sweep_age(&self) -> Result<Duration> {
+        let oldest = sqlx::query_scalar!(
+            r#"select coalesce(extract(epoch from max(clock_timestamp() - queued_at)), 0)::float8 as "seconds!"
+            from attempt where state in ('claimed', 'running')"#
+        )
+        .fetch_one(&self.core.pool)
+        .await?;
+        let oldest = Duration::try_from_secs_f64(oldest).unwrap_or_default();
+        Ok(oldest + SWEEP_AFTER)
+    }
+
+    /// Which of these blobs are kept; in a `dry_run`, which would be without the runs that are `gone`.
+    async fn kept_blobs(
+        &self,
+        hashes: &[String],
+        dry_run: bool,
+        gone: &[i64],
+    ) -> Result<HashSet<String>> {
+        let kept = sqlx::query_scalar!(
+            "select sha256 from blob b where sha256 = any($1) and (not $2 or exists (
+                select from blob_reference r where r.sha256 = b.sha256 and (r.run is null or r.run <> all($3))))",
+            hashes,
+            dry_run,
+            gone
+        )
+        .fetch_all(&self.core.pool)
+        .await?;
+        Ok(kept.into_iter().collect())
+    }
+}
