@@ -15,9 +15,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use futures_util::stream::StreamExt as _;
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::json;
 use trainyard_failpoint::{Effect as _, Point};
 
+use crate::care::invariants::{Invariant, ROWS_AT_MOST, Violation};
 use crate::care::retention::Retention;
 use crate::db::error::Result;
 use crate::files::blobs::{BlobEntry, Blobs};
@@ -29,6 +31,16 @@ const SWEEP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// How many blobs one statement covers.
 const AT_ONCE: usize = 500;
+
+/// How many blobs are looked up at the same time.
+const LOOKUPS: usize = 16;
+
+/// What [`Store::check_blobs`] checks.
+const BLOBS_ARE_STORED: Invariant = Invariant {
+    name: "blobs-are-stored",
+    says: "the artifact store has the whole content of every blob",
+    sql: "select sha256, size from blob",
+};
 
 /// What a sweep removed, or would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,5 +142,48 @@ impl Store {
         .fetch_all(&self.core.pool)
         .await?;
         Ok(kept.into_iter().collect())
+    }
+
+    /// Finds blobs whose content is missing or cut short: files were removed by hand, or a backup did not have them.
+    ///
+    /// # Errors
+    /// An error of the artifact store or the database.
+    pub async fn check_blobs(&self, blobs: &dyn Blobs) -> Result<Option<Violation>> {
+        let mut rows = Vec::new();
+        let mut after = String::new();
+        while rows.len() < ROWS_AT_MOST as usize {
+            let page = sqlx::query!(
+                "select sha256, size from blob where sha256 > $1 order by sha256 limit $2",
+                after,
+                AT_ONCE as i64
+            )
+            .fetch_all(&self.core.reading)
+            .await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.sha256);
+            let lookups = page.into_iter().map(|row| async move {
+                let stored = blobs.size(&row.sha256).await?;
+                let is_whole = stored == Some(row.size.unsigned_abs());
+                Ok::<_, crate::Error>((!is_whole).then(|| (row.sha256, row.size, stored)))
+            });
+            let mut lookups = stream::iter(lookups).buffered(LOOKUPS);
+            while let Some(broken) = lookups.next().await {
+                let Some((sha256, size, stored)) = broken? else {
+                    continue;
+                };
+                // A sweep may have removed both meanwhile.
+                if self
+                    .kept_blobs(std::slice::from_ref(&sha256), false, &[])
+                    .await?
+                    .is_empty()
+                {
+                    continue;
+                }
+                rows.push(json!({"sha256": sha256, "size": size, "stored": stored}).to_string());
+            }
+        }
+        rows.truncate(ROWS_AT_MOST as usize);
+        let invariant = BLOBS_ARE_STORED;
+        Ok((!rows.is_empty()).then_some(Violation { invariant, rows }))
     }
 }

@@ -315,3 +315,30 @@ async fn what_a_process_left_on_its_way_in_goes_when_its_successor_begins() {
     assert!(!files[1].exists());
     assert!(files[0].exists(), "another process may be at it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_is_missing_or_cut_short_violates_an_invariant() {
+    let place = Place::new().await;
+    let folder = Folder::new().await;
+    let [whole, cut, gone] = [&b"whole"[..], b"cut", b"gone"].map(hash);
+    folder.put(b"whole").await;
+    folder.put(b"cut").await;
+    std::fs::write(folder.file(&cut), "cu").unwrap();
+    place.start(place.dag(&chain("a", 1)).await).await;
+    let claim = place.claim_one().await;
+    let mut end = finished(&claim, good());
+    end.artifacts = vec![output(&whole, 5), output(&cut, 3), output(&gone, 4)];
+    for (name, kept) in ["a", "b", "c"].iter().zip(&mut end.artifacts) {
+        kept.name = name.parse().unwrap();
+    }
+    place.store.finish_attempt(end, None).await.unwrap();
+    let violation = place.store.check_blobs(&folder.blobs).await.unwrap();
+    let mut rows = violation.expect("two are not whole").rows;
+    let mut expected = [
+        format!(r#"{{"sha256":"{cut}","size":3,"stored":2}}"#),
+        format!(r#"{{"sha256":"{gone}","size":4,"stored":null}}"#),
+    ];
+    rows.sort();
+    expected.sort();
+    assert_eq!(rows, expected);
+}

@@ -95,8 +95,9 @@ fn daemon_summary(view: DaemonView) -> DaemonSummary {
 pub(crate) async fn list_violations(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Violation>>, ApiError> {
-    let violations = state.store().check_invariants().await?;
-    let items = violations.into_iter().map(|violation| Violation {
+    let rows = state.store().check_invariants().await?;
+    let content = state.store().check_blobs(state.blobs()).await?;
+    let items = rows.into_iter().chain(content).map(|violation| Violation {
         invariant: violation.invariant.name.to_owned(),
         says: violation.invariant.says.to_owned(),
         rows: violation.rows,
