@@ -31,7 +31,7 @@
 //! | GET `/runs/{run}` | | [`RunDetail`] |
 //! | POST `/runs/{run}/cancel` | | [`Run`] |
 //! | POST `/runs/{run}/abandon` | | [`Run`] |
-//! | POST `/runs/{run}/retry` | [`Retry`] | [`RunStarted`] |
+//! | POST `/runs/{run}/retry` | [`RetryRequest`] | [`RunStarted`] |
 //! | GET `/runs/{run}/events` | `after`, `wait_seconds` | [`Listing`] of [`RunEvent`] |
 //! | GET `/runs/{run}/stages/{stage}/log` | `attempt`, `offset`, `wait_seconds` | [`LogPage`] |
 //! | GET `/runs/{run}/artifacts` | | [`Listing`] of [`Artifact`] |
@@ -82,7 +82,7 @@ pub use repo::{
     SecretValue,
 };
 pub use run::{
-    Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
+    Artifact, Attempt, CancelRuns, Cause, Metric, Reason, RetryRequest, Run, RunDetail, RunEvent,
     RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
@@ -94,5 +94,4 @@ pub use system::{
 /// The prefix of every path of the API.
 pub const PREFIX: &str = "/api/v1";
 
-/// A moment in UTC.
-pub type Timestamp = chrono::DateTime<chrono::Utc>;
+pub use trainyard_core::Timestamp;

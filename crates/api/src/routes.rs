@@ -9,9 +9,9 @@ use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
     Artifact, AuditEntry, AuditSelection, CancelRuns, ChangeRepo, Client, ClientError, DaemonInfo,
     DaemonSummary, Dag, DagDetail, Delivery, GcReport, GcRequest, History, Listing, LogPage,
-    Metric, NewRepo, NewToken, Paused, Quarantined, Readiness, Repo, RepoDetail, RepoSaved, Retry,
-    Run, RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Secret, SecretValue, Tick,
-    Token, TokenMade, TokenScope, Trigger, Violation,
+    Metric, NewRepo, NewToken, Paused, Quarantined, Readiness, Repo, RepoDetail, RepoSaved,
+    RetryRequest, Run, RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Secret,
+    SecretValue, Tick, Token, TokenMade, TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -277,7 +277,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn retry(&self, id: i64, retry: &Retry) -> Result<RunStarted, ClientError> {
+    pub async fn retry(&self, id: i64, retry: &RetryRequest) -> Result<RunStarted, ClientError> {
         self.send(Method::POST, &format!("/runs/{id}/retry"), retry)
             .await
     }

@@ -293,8 +293,9 @@ pub struct RunsCancelled {
 /// At another commit the run is resumed: it reuses the results of stages that succeeded and whose definition has not
 /// changed, as with `from_failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = Retry)]
 #[serde(deny_unknown_fields)]
-pub struct Retry {
+pub struct RetryRequest {
     /// Only the stages that did not succeed, and all after them.
     #[serde(default)]
     pub from_failed: bool,

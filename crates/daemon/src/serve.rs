@@ -114,7 +114,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     telemetry::install(&config.log)?;
     // Before any descriptor is in use.
     let _ = descriptors::raise();
-    let figures = telemetry::record_figures()?;
+    let metrics = telemetry::record_metrics()?;
     let repos = &named(repos, &url_rules(&config))?;
     let stopping = shutdown::on_signals()?;
     let known = KnownFolders::of_this_user();
@@ -146,7 +146,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
                 &data,
                 url.clone(),
                 listener,
-                figures,
+                metrics,
                 stopping.asked,
             );
             return within(served, &stopping.overdue).await;
@@ -165,7 +165,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     }
     stopping.at_the_last(postgres.halt());
     let asked = stopping.asked.clone();
-    let served = on_database(&config, repos, &data, url, listener, figures, asked);
+    let served = on_database(&config, repos, &data, url, listener, metrics, asked);
     let served = within(served, &stopping.overdue).await;
     let stopped = postgres.stop().await;
     if stopping.now.is_cancelled() {
@@ -192,7 +192,7 @@ async fn on_database(
     data: &DataDir,
     url: SecretString,
     listener: TcpListener,
-    figures: Render,
+    metrics: Render,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let key_file = &config.secret_key_file;
@@ -243,7 +243,7 @@ async fn on_database(
     let followed = follow(&store, &starter(), repos, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
-    let settings = web_settings(config, &listens_at, figures);
+    let settings = web_settings(config, &listens_at, metrics);
     let strangers = settings.strangers.clone();
     let router =
         trainyard_web::router(WebState::new(store.clone(), Arc::new(blobs), git, settings));
@@ -332,7 +332,7 @@ pub(crate) fn version() -> &'static str {
     std::hint::black_box(env!("CARGO_PKG_VERSION"))
 }
 
-fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettings {
+fn web_settings(config: &Config, listens_at: &str, metrics: Render) -> WebSettings {
     let public_url = config.public_url.as_deref().unwrap_or(listens_at);
     WebSettings {
         version: version().to_owned(),
@@ -341,13 +341,13 @@ fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettin
         grace: config.stage.grace.0,
         retention: retention(config),
         poll_every: config.poll_every.0,
-        look_at_most: LOOK_AT_MOST,
+        refresh_at_most: LOOK_AT_MOST,
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
         bodies: BodyBudget::new(usize::try_from(config.http.bodies.0).unwrap_or(usize::MAX)),
         answers: AnswerBudget::new(usize::try_from(config.http.answers.0).unwrap_or(usize::MAX)),
         strangers: Strangers::default(),
-        figures,
-        figures_are_public: config.metrics.public,
+        metrics,
+        metrics_are_public: config.metrics.public,
     }
 }
 

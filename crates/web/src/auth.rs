@@ -16,7 +16,7 @@ use trainyard_store::{Scope, TokenInfo};
 
 use crate::budget::Account;
 use crate::error::ApiError;
-use crate::figures;
+use crate::metrics;
 use crate::server::Peer;
 use crate::state::WebState;
 
@@ -85,7 +85,7 @@ pub(crate) async fn require_token(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let peer = request.extensions().get::<Peer>().cloned();
-    if OPEN.contains(&route) || (route == figures::ROUTE && state.settings().figures_are_public) {
+    if OPEN.contains(&route) || (route == metrics::ROUTE && state.settings().metrics_are_public) {
         let of = peer.map_or(Account::Strangers, |peer| Account::Address(peer.source()));
         let response = next.run(request).await;
         return state.answers().finish(of, None, response).await;

@@ -57,8 +57,8 @@ pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Re
     if !has_database {
         reasons.push("the database does not answer".to_owned());
     }
-    let troubles = state.store().condition().troubles();
-    reasons.extend(troubles.iter().map(ToString::to_string));
+    let problems = state.store().health().problems();
+    reasons.extend(problems.iter().map(ToString::to_string));
     reasons.extend(answer.flatten().map(in_words));
     let (status, state) = match (has_database, reasons.is_empty()) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, ReadyState::Unready),

@@ -18,11 +18,11 @@ use secrecy::SecretString;
 use tracing::info;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
-use trainyard_forge::webhook::{Event, Provider, Pushed, Signed};
-use trainyard_store::fleet::figures::WEBHOOK_DELIVERIES;
+use trainyard_forge::webhook::{Provider, Pushed, Signed, WebhookEvent};
+use trainyard_store::fleet::metrics::WEBHOOK_DELIVERIES;
 use trainyard_store::{BranchMove, DeliveryRecorded, NewDelivery};
 
-use crate::body::{self, Sink, Unread};
+use crate::body::{self, BodySink, UnreadBody};
 use crate::error::ApiError;
 use crate::extract::Path;
 use crate::server::Peer;
@@ -41,7 +41,7 @@ pub(crate) async fn receive(
     }
 }
 
-impl Sink for Signed {
+impl BodySink for Signed {
     fn take(&mut self, piece: &[u8]) -> usize {
         if self.capacity() - self.len() < piece.len() {
             self.reserve(body::step(self.len()).max(piece.len()));
@@ -62,10 +62,10 @@ fn refused(state: &WebState, repo: &str) -> ApiError {
     )
 }
 
-fn unread(state: &WebState, repo: &str, unread: Unread) -> ApiError {
+fn unread(state: &WebState, repo: &str, unread: UnreadBody) -> ApiError {
     let at_most = state.settings().webhook_at_most;
     let answer = unread.answer(at_most);
-    if unread != Unread::TooLarge {
+    if unread != UnreadBody::TooLarge {
         return answer;
     }
     WEBHOOK_DELIVERIES.add_for("too_large", 1);
@@ -149,9 +149,9 @@ async fn take(
     })?;
     let mut why_nothing = "only pushes of branches start runs";
     let (event, push) = match delivery.event {
-        Event::Ping => ("ping".to_owned(), None),
-        Event::Other(name) => (name, None),
-        Event::Push(push) => {
+        WebhookEvent::Ping => ("ping".to_owned(), None),
+        WebhookEvent::Other(name) => (name, None),
+        WebhookEvent::Push(push) => {
             if let Pushed::Tag(_) = &push.reference {
                 why_nothing =
                     "tags start no runs; `trainyard dag trigger DAG --ref TAG` starts one";

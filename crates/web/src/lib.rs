@@ -14,14 +14,14 @@ mod body;
 mod budget;
 mod error;
 mod extract;
-mod figures;
 mod health;
 mod hooks;
-mod look;
+mod metrics;
 mod mirrored;
 mod server;
 mod state;
 mod strangers;
+mod sync;
 mod work;
 
 use std::time::Duration;
@@ -36,10 +36,10 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use self::metrics::Render;
 pub use answer::AnswerBudget;
 pub use api::openapi;
 pub use body::BodyBudget;
-pub use figures::Render;
 pub use server::{Connections, Peer, serve};
 pub use state::{WebSettings, WebState};
 pub use strangers::Strangers;
@@ -53,7 +53,7 @@ pub fn router(state: WebState) -> Router {
     let outside_api = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route(figures::ROUTE, get(figures::show))
+        .route(metrics::ROUTE, get(metrics::show))
         .route("/hooks/{provider}/{repo}", post(hooks::receive));
     let described = get(move || async move { answer::Json(document) });
     Router::new()

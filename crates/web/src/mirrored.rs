@@ -8,8 +8,8 @@ use trainyard_forge::{CommitInfo, CommitSha, Credentials, Error, Login, SshKey};
 use trainyard_store::RepoCredentials;
 
 use crate::error::ApiError;
-use crate::look::{self, LastSeen};
 use crate::state::WebState;
+use crate::sync::{self, LastSeen};
 
 /// The commit of a branch, tag or commit name, fetched into the mirror. A branch or tag is resolved as the remote has
 /// it now, or else as it was last seen. A full hash never changes its meaning, and needs no sync.
@@ -21,14 +21,14 @@ pub(crate) async fn find(
     let is_hash = is_hash(reference);
     let mut last_seen = match is_hash {
         true => None,
-        false => look::before_start(state, repo).await?,
+        false => sync::before_start(state, repo).await?,
     };
     let branches = state.store().refs(repo).await?;
     let head = branch(&branches, reference).map(|(_, head)| head);
     let is_tag = head.is_none() && !is_hash;
     if is_tag && last_seen.is_none() {
         // The sync updated the mirror of the daemon that follows the repo, which may be another one.
-        let fetching = tokio::time::timeout(state.settings().look_at_most, fetch(state, repo));
+        let fetching = tokio::time::timeout(state.settings().refresh_at_most, fetch(state, repo));
         last_seen = match fetching.await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(LastSeen::new(state, repo, &error.message).await?),

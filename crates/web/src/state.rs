@@ -7,8 +7,8 @@ use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
 
 use crate::answer::AnswerBudget;
 use crate::body::BodyBudget;
-use crate::figures::{Counted, Render};
 use crate::health::Asked;
+use crate::metrics::{Counted, Render};
 use crate::strangers::Strangers;
 
 /// The state that all handlers share. Cheap to clone.
@@ -41,7 +41,7 @@ pub struct WebSettings {
     /// The poll interval of a repo that sets none.
     pub poll_every: std::time::Duration,
     /// How long a request that starts a run waits for a sync of the remote.
-    pub look_at_most: std::time::Duration,
+    pub refresh_at_most: std::time::Duration,
     /// The largest webhook delivery that is read, in bytes.
     pub webhook_at_most: usize,
     /// The bytes that bodies of requests may have in memory together.
@@ -51,9 +51,9 @@ pub struct WebSettings {
     /// The limits for peers without a valid token.
     pub strangers: Strangers,
     /// Renders `/metrics`.
-    pub figures: Render,
+    pub metrics: Render,
     /// Whether `/metrics` needs no token.
-    pub figures_are_public: bool,
+    pub metrics_are_public: bool,
 }
 
 impl WebState {

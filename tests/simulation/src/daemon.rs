@@ -326,7 +326,7 @@ impl Daemon {
         let attempts: Vec<AttemptId> = listed.iter().map(|found| found.handle.attempt).collect();
         for (attempt, entry) in &*held(&self.board) {
             if !attempts.contains(attempt) {
-                entry.signal.look();
+                entry.signal.inspect();
             }
         }
         if attempts.is_empty() || self.world.has(Mutation::NeverSweeps) {
@@ -342,7 +342,7 @@ impl Daemon {
             match (known.get(&attempt), signal) {
                 (Some(false), Some(signal)) => {
                     if !matches!(container.status, Status::Created | Status::Running { .. }) {
-                        signal.look();
+                        signal.inspect();
                     }
                 }
                 (Some(true), None) => {

@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 use trainyard_core::Timestamp;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
+use trainyard_core::backoff::Backoff;
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::Handle;
-use trainyard_store::fleet::figures::LOGS_WAITING;
+use trainyard_store::fleet::metrics::LOGS_WAITING;
 use trainyard_store::{
     Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Store, Subject,
     Weight, answered_within,
@@ -29,11 +30,11 @@ use crate::attempt::allowance::{Allowance, Allowances};
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_lines::Batch;
 
-/// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
-const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
+/// The first wait for a database that does not answer.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// The longest wait for a database that does not answer.
-const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long the database may take to answer, lock waits included, before the call is retried.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
@@ -83,7 +84,7 @@ impl StoreLedger<'_> {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut wait = WAIT_AT_FIRST;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, self.claim.attempt.0);
         let mut refusals = 0;
         let mut pace = ReportPace::new(Duration::ZERO);
         loop {
@@ -97,7 +98,7 @@ impl StoreLedger<'_> {
                 }
                 Err(problem) => {
                     let now = Instant::now().into_std();
-                    self.store.condition().heed(&problem, now);
+                    self.store.health().note_refusal(&problem, now);
                     if let Some(code) = problem.refusal() {
                         error!(
                             error = &problem as &dyn std::error::Error,
@@ -123,10 +124,8 @@ impl StoreLedger<'_> {
                             error = &problem as &dyn std::error::Error,
                             "the database refused {what}; will retry"
                         );
-                        wait = WAIT_AT_MOST;
                     }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(WAIT_AT_MOST);
+                    tokio::time::sleep(backoff.next_wait()).await;
                 }
             }
         }

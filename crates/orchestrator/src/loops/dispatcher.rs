@@ -53,11 +53,11 @@ struct Shared {
     has_adopted: CancellationToken,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
-    board: Mutex<HashMap<AttemptId, Entry>>,
+    board: Mutex<HashMap<AttemptId, Supervision>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Supervision {
     fence: Fence,
     signal: StopSignal,
     /// Whether its supervisor has recorded its end, and is about to remove its container.
@@ -119,7 +119,7 @@ impl Dispatcher {
                 Ok(_) => TICK,
                 Err(error) => {
                     let now = Instant::now().into_std();
-                    shared.store.condition().heed(&error, now);
+                    shared.store.health().note_refusal(&error, now);
                     error!(%error, "attempts could not be claimed; will retry");
                     Duration::from_millis(500)
                 }
@@ -144,12 +144,12 @@ impl Dispatcher {
         }
         let claims = self.shared.store.claim(&self.shared.request).await?;
         let count = claims.len();
-        self.take(claims);
+        self.start_supervisors(claims);
         Ok(count)
     }
 
     /// Starts a supervisor for each claim.
-    pub fn take(&self, claims: Vec<Claim>) {
+    pub fn start_supervisors(&self, claims: Vec<Claim>) {
         for claim in claims {
             // Without a parent: a claim at the end of an attempt happens within that attempt's span. At the level of
             // errors, so that log lines have their ids whatever is filtered.
@@ -163,7 +163,7 @@ impl Dispatcher {
             let dispatcher = self.clone();
             let signal = StopSignal::new();
             let unsupervised = CancellationToken::new();
-            let entry = Entry {
+            let entry = Supervision {
                 fence: claim.fence,
                 signal: signal.clone(),
                 recorded: false,
@@ -246,7 +246,7 @@ impl Dispatcher {
         .await;
         if let Supervised::Finished { next, container } = supervised {
             self.recorded(claim.attempt, claim.fence);
-            self.take(next);
+            self.start_supervisors(next);
             if let Some(container) = container {
                 surroundings.remove(&container, &ledger).await;
             }
@@ -323,7 +323,7 @@ impl Dispatcher {
         }
     }
 
-    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, Entry>> {
+    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, Supervision>> {
         self.shared
             .board
             .lock()

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use trainyard_store::fleet::figures::{ATTEMPTS_ADOPTED, LEASES_LOST};
+use trainyard_store::fleet::metrics::{ATTEMPTS_ADOPTED, LEASES_LOST};
 use trainyard_store::{ClaimRequest, Error, Store, answered_within};
 
 use crate::health::leadership::Leadership;
@@ -124,7 +124,7 @@ impl Keeper {
             }
             if Instant::now() >= next_full {
                 next_full = Instant::now() + TICK;
-                if let Err(problem) = self.take_over().await {
+                if let Err(problem) = self.adopt().await {
                     error!(error = %problem, "attempts could not be adopted; will retry");
                     next_full = Instant::now() + AGAIN;
                 }
@@ -169,17 +169,17 @@ impl Keeper {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn take_over(&self) -> Result<(), Error> {
+    pub async fn adopt(&self) -> Result<(), Error> {
         let request = self.dispatcher.request().clone();
         let has_lapsed = self.has_lapsed.swap(false, Ordering::Relaxed);
-        let taken = self.adopt(&request, has_lapsed).await;
+        let taken = self.adopt_claims(&request, has_lapsed).await;
         if has_lapsed && taken.is_err() {
             self.has_lapsed.store(true, Ordering::Relaxed);
         }
         taken
     }
 
-    async fn adopt(&self, request: &ClaimRequest, has_lapsed: bool) -> Result<(), Error> {
+    async fn adopt_claims(&self, request: &ClaimRequest, has_lapsed: bool) -> Result<(), Error> {
         // After a lapse all supervision has ended; otherwise a claim may be on its way to its supervisor.
         let attend_within = if has_lapsed {
             Duration::ZERO
@@ -197,7 +197,7 @@ impl Keeper {
             .neighbours
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .look(&leases, Instant::now());
+            .observe(&leases, Instant::now());
         let adopted = self
             .store
             .adoptable(request, &attended, attend_within, &spared);
@@ -212,7 +212,7 @@ impl Keeper {
                 "adopted an attempt that no daemon held"
             );
         }
-        self.dispatcher.take(adopted);
+        self.dispatcher.start_supervisors(adopted);
         self.dispatcher.claim_from_now_on();
         Ok(())
     }

@@ -47,7 +47,7 @@ use trainyard_core::id::{DaemonId, InstanceId};
 use trainyard_core::name::PoolName;
 use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_forge::Git;
-use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, Retention, Store, TroubleKind};
+use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, ProblemKind, Retention, Store};
 
 use crate::attempt::allowance::Allowances;
 use crate::attempt::sources::Sources;
@@ -58,7 +58,7 @@ use crate::health::guard::Guard;
 use crate::health::guarded::Guarded;
 use crate::health::leadership::Leadership;
 use crate::health::lease::Lease;
-use crate::health::space::{Floor, Place};
+use crate::health::space::{Disk, Floor};
 use crate::loops::dispatcher::Dispatcher;
 use crate::loops::keeper::{Keeper, TICK};
 use crate::loops::pruner::Pruner;
@@ -92,7 +92,7 @@ pub struct LoopOptions {
     /// How many bytes the outputs of one run may take together.
     pub artifacts_of_a_run: u64,
     /// Directories whose disks are guarded.
-    pub places: Vec<Place>,
+    pub places: Vec<Disk>,
     /// How much has to be free on them.
     pub floor: Floor,
 }
@@ -148,8 +148,8 @@ impl Loops {
         let watch = {
             let store = store.clone();
             EngineWatch::new(options.daemon, options.engine_id.clone(), move |trouble| {
-                let condition = store.condition();
-                condition.note(TroubleKind::Engine, trouble, clock::now());
+                let health = store.health();
+                health.note(ProblemKind::Engine, trouble, clock::now());
                 store.wakes().dispatch.wake();
             })
         };

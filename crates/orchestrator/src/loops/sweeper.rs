@@ -133,7 +133,7 @@ impl Sweeper {
             // Absent from one listing does not mean gone, but its supervisor may wait for an answer that never comes.
             // A supervisor without a container yet is not disturbed.
             if !attempts.contains(&attempt) {
-                signal.look();
+                signal.inspect();
             }
         }
         let known = self.store.known_attempts(&attempts).await?;
@@ -147,7 +147,7 @@ impl Sweeper {
                     let ended =
                         !matches!(container.status, Status::Created | Status::Running { .. });
                     if let Some(signal) = self.dispatcher.signal(attempt).filter(|_| ended) {
-                        signal.look();
+                        signal.inspect();
                     }
                 }
                 // Its supervisor is about to remove it.

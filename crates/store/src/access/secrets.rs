@@ -10,7 +10,7 @@ use trainyard_core::id::RepoId;
 use trainyard_core::name::SecretName;
 use trainyard_core::principal::{Act, AuditAction};
 use trainyard_core::secret::SecretBranches;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::access::audit::{self, Audited};
 use crate::db::error::{Error, Result};

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use trainyard_core::Timestamp;
 use trainyard_core::id::{DaemonId, TokenId};
 use trainyard_core::principal::{Act, AuditAction};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::access::audit::{self, Audited};

@@ -11,14 +11,14 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
 use crate::files::artifacts::content;
-use crate::runs::state::{KnownRun, load_runs};
+use crate::runs::state::{CachedRun, load_runs};
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
 
@@ -46,7 +46,7 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut known: HashMap<RunId, Result<KnownRun>> = HashMap::new();
+    let mut known: HashMap<RunId, Result<CachedRun>> = HashMap::new();
     let mut unknown = Vec::new();
     for row in &rows {
         match core
@@ -96,7 +96,7 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     Ok(claims)
 }
 
-fn claim(row: ClaimedRow, known: &KnownRun, artifacts: &InputsByPlace) -> Claim {
+fn claim(row: ClaimedRow, known: &CachedRun, artifacts: &InputsByPlace) -> Claim {
     let dag = &known.pinned.dag;
     let find = |source: &trainyard_core::stage::InputSource| {
         let stage = place(dag.index_of(source.stage.as_str())?);
@@ -128,7 +128,7 @@ type InputsByPlace = HashMap<(i64, i32, String), ArtifactContent>;
 async fn load_inputs(
     connection: &mut PgConnection,
     rows: &[ClaimedRow],
-    known: &HashMap<RunId, Result<KnownRun>>,
+    known: &HashMap<RunId, Result<CachedRun>>,
 ) -> Result<InputsByPlace> {
     let (mut runs, mut stages, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {

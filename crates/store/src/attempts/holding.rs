@@ -19,7 +19,7 @@ use trainyard_core::adopted::Adopted;
 use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
 use trainyard_core::outcome::{Outcome, Reason};
 use trainyard_core::run::AttemptRef;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::claim::ClaimRequest;

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use trainyard_core::Timestamp;
 use trainyard_core::id::{AttemptId, Fence};
 use trainyard_core::text::recorded;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::holding;

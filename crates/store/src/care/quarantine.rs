@@ -14,7 +14,7 @@ use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::principal::{Act, AuditAction};
 use trainyard_core::text::recorded;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::access::audit::{self, Audited};
 use crate::attempts::holding;

@@ -7,13 +7,14 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_core::backoff::Backoff;
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use crate::db::report_pace::ReportPace;
 use crate::db::wakes::Concern;
-use crate::fleet::figures::LISTENING;
+use crate::fleet::metrics::LISTENING;
 use crate::store::Store;
 
 const CHANNEL: &str = "trainyard";
@@ -21,8 +22,11 @@ const CHANNEL: &str = "trainyard";
 /// The shortest time between two notifications.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// How long to wait before listening again after the connection was lost; doubles up to 5 s.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The first wait before listening again after the connection was lost.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// After how long without a notification the connection is tested: a connection whose other end fell silent would
 /// otherwise be listened to for ever.
@@ -84,18 +88,15 @@ impl Store {
     }
 
     async fn hear(&self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, self.core.process);
         let mut complaint = ReportPace::new(PATIENCE);
         loop {
             let error = match self.hear_until_lost(&mut complaint).await {
                 Ok(()) => {
-                    pause = FIRST_PAUSE;
+                    backoff.reset();
                     "the connection was closed".to_owned()
                 }
-                Err(error) => {
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                    error.to_string()
-                }
+                Err(error) => error.to_string(),
             };
             match complaint.failed(Instant::now()) {
                 Some(lasted) => {
@@ -111,7 +112,7 @@ impl Store {
                     "could not listen to the other daemons; polling goes on"
                 ),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 

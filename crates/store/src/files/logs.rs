@@ -11,10 +11,10 @@ use bytes::Bytes;
 use trainyard_core::Timestamp;
 use trainyard_core::adopted::LogCursor;
 use trainyard_core::id::{AttemptId, Fence};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::error::{Error, Result};
-use crate::fleet::figures::LOG_BYTES_DROPPED;
+use crate::fleet::metrics::LOG_BYTES_DROPPED;
 use crate::store::Store;
 
 /// The most bytes in one stored chunk, before compression: a small read never unpacks much.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::care::invariants::{Invariant, ROWS_AT_MOST, Violation};
 use crate::care::retention::Retention;
@@ -164,7 +164,7 @@ impl Store {
             let lookups = page.into_iter().map(|row| async move {
                 let stored = blobs.size(&row.sha256).await?;
                 let is_whole = stored == Some(row.size.unsigned_abs());
-                Ok::<_, crate::Error>((!is_whole).then(|| (row.sha256, row.size, stored)))
+                Ok::<_, crate::Error>((!is_whole).then_some((row.sha256, row.size, stored)))
             });
             let mut lookups = stream::iter(lookups).buffered(LOOKUPS);
             while let Some(broken) = lookups.next().await {

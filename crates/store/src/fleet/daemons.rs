@@ -10,12 +10,12 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use trainyard_core::Timestamp;
 use trainyard_core::id::DaemonId;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::db::encoding;
 use crate::db::error::{Error, Result};
-use crate::fleet::condition::Trouble;
+use crate::fleet::health::HealthProblem;
 use crate::fleet::leaders::{self, Role};
 use crate::store::Store;
 use crate::views::held::{self, HeldAttempt};
@@ -55,7 +55,7 @@ pub struct DaemonView {
     /// The roles that it leads, and in which term.
     pub leads: Vec<(Role, u64)>,
     /// The problems that it last reported.
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<HealthProblem>,
 }
 
 /// A lease as another daemon sees it.
@@ -117,14 +117,14 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt`.
-    pub(crate) async fn claims_paused_by(&self) -> Result<Vec<Trouble>> {
+    pub(crate) async fn claims_paused_by(&self) -> Result<Vec<HealthProblem>> {
         let rows = sqlx::query_scalar!(
             "select troubles from daemon where stopped_at is null and lease_until > clock_timestamp()
              order by started_at"
         )
         .fetch_all(&self.core.reading)
         .await?;
-        let mut paused_by: Vec<Trouble> = Vec::new();
+        let mut paused_by: Vec<HealthProblem> = Vec::new();
         for row in rows {
             let mut pausing = troubles(row);
             pausing.retain(|trouble| trouble.kind.pauses_claims());
@@ -231,13 +231,13 @@ impl Store {
 
 /// The problems that a daemon reported. A problem that cannot be read, such as a kind of a newer daemon, is left out:
 /// it must not hide the others. The daemon reports it again after its next check.
-fn troubles(json: Value) -> Vec<Trouble> {
+fn troubles(json: Value) -> Vec<HealthProblem> {
     let Value::Array(reported) = json else {
         tracing::warn!(troubles = %json, "the reported problems of a daemon cannot be read; they are left out");
         return Vec::new();
     };
     let read = reported.into_iter().filter_map(|trouble| {
-        let read = Trouble::deserialize(&trouble);
+        let read = HealthProblem::deserialize(&trouble);
         read.inspect_err(|problem| {
             tracing::warn!(%problem, %trouble, "a reported problem of a daemon cannot be read; it is left out");
         })

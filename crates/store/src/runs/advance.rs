@@ -25,7 +25,7 @@ use crate::care::quarantine::Subject;
 use crate::db::error::{Error, Result, repeated};
 use crate::runs::draft::Draft;
 use crate::runs::lock::{LockedRun, lock_runs};
-use crate::runs::state::{KnownRun, load_runs, overlay};
+use crate::runs::state::{CachedRun, load_runs, overlay};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 use crate::triggers::dags::PinnedDag;
@@ -211,7 +211,7 @@ async fn audit_step(
 fn add_step(
     draft: &mut Draft,
     locked: &LockedRun,
-    mut known: KnownRun,
+    mut known: CachedRun,
     run: Run,
     step: Step,
     now: Timestamp,
@@ -251,7 +251,7 @@ async fn known_runs(
     core: &Core,
     connection: &mut PgConnection,
     locked: &[LockedRun],
-) -> Result<HashMap<RunId, Result<KnownRun>>> {
+) -> Result<HashMap<RunId, Result<CachedRun>>> {
     let mut known = HashMap::new();
     let mut unknown = Vec::new();
     for run in locked {

@@ -18,15 +18,15 @@ use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{Attempt, AttemptRef, AttemptState, Run};
 use trainyard_core::stage::StageIndex;
 use trainyard_core::transition::Step;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::encoding::event::{EventRow, event_row};
 use crate::db::error::{Error, Result};
-use crate::fleet::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
+use crate::fleet::metrics::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::runs::advance::{Advanced, EndTaken};
 use crate::runs::metrics::MetricColumns;
 use crate::runs::rows::{AttemptRow, QueuedRow, RunRow, StageRow, docs};
-use crate::runs::state::KnownRun;
+use crate::runs::state::CachedRun;
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
 
@@ -49,7 +49,7 @@ pub(crate) struct Draft {
 pub(crate) struct Committed {
     pub(crate) answers: HashMap<RunId, Result<Advanced>>,
     pub(crate) ends: HashMap<AttemptId, EndTaken>,
-    known: Vec<(RunId, KnownRun)>,
+    known: Vec<(RunId, CachedRun)>,
     /// Whether attempts have begun to wait for capacity, or may have freed some.
     is_claimable: bool,
     /// Whether attempts wait that were offered capacity in the transaction itself.
@@ -173,7 +173,7 @@ impl Draft {
     }
 
     /// Adds the answer about a run, and its state after the transaction.
-    pub(crate) fn add_answer(&mut self, run: RunId, known: KnownRun, advanced: Advanced) {
+    pub(crate) fn add_answer(&mut self, run: RunId, known: CachedRun, advanced: Advanced) {
         self.then.known.push((run, known));
         self.then.answers.insert(run, Ok(advanced));
     }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use trainyard_core::id::{DagId, RepoId};
 use trainyard_core::measure::counted;
 use trainyard_core::principal::{Act, AuditAction};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::access::audit::{self, Audited};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trainyard_core::id::RunId;
 use trainyard_core::name::{PoolName, StageName};
-use trainyard_core::why::{Holder, Paused, PoolUse, Queue};
+use trainyard_core::why::{Holder, Pause, PoolUse, Queue};
 
 use crate::attempts::abandon::unattended;
 use crate::attempts::claim::{ClaimCapacity, pools};
@@ -79,7 +79,7 @@ impl Store {
         };
         let ahead = ahead.into_iter().map(|row| RunId(row.id)).collect();
         let paused = self.claims_paused_by().await?;
-        let paused = paused.into_iter().map(|trouble| Paused {
+        let paused = paused.into_iter().map(|trouble| Pause {
             what: trouble.what,
             since: trouble.since,
         });

@@ -13,7 +13,7 @@ use trainyard_core::run::{AttemptState, Run, StageRun, StageState};
 use crate::db::encoding;
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result};
-use crate::runs::state::{KnownRun, held_attempts, load_runs, overlay};
+use crate::runs::state::{CachedRun, held_attempts, load_runs, overlay};
 use crate::store::Store;
 use crate::triggers::dags::PinnedDag;
 use crate::views::artifacts::ArtifactView;
@@ -115,7 +115,7 @@ impl Store {
             .pool
             .begin_with("begin isolation level repeatable read read only")
             .await?;
-        let KnownRun {
+        let CachedRun {
             run: state, pinned, ..
         } = load_runs(&self.core, &mut snapshot, &[run.0])
             .await?

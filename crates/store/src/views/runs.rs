@@ -83,7 +83,7 @@ pub struct RunSummary {
 }
 
 /// A run's row as the listings read it.
-pub(crate) struct RunRow {
+pub(crate) struct RunListingRow {
     id: i64,
     repo: String,
     dag: String,
@@ -225,7 +225,7 @@ impl Store {
     /// Runs as listings show them, the newest first.
     async fn summaries_of(&self, ids: &[i64]) -> Result<Vec<RunSummary>> {
         let rows = sqlx::query_as!(
-            RunRow,
+            RunListingRow,
             r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
                 r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
                 c.kind, c.detail, r.format, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
@@ -240,10 +240,10 @@ impl Store {
     }
 }
 
-impl TryFrom<RunRow> for RunSummary {
+impl TryFrom<RunListingRow> for RunSummary {
     type Error = Error;
 
-    fn try_from(row: RunRow) -> Result<Self> {
+    fn try_from(row: RunListingRow) -> Result<Self> {
         let what = || format!("run {}", row.id);
         let corrupt = |problem: String| Error::corrupt(what(), problem);
         let count = |count: i32| u32::try_from(count).unwrap_or_default();

@@ -17,7 +17,7 @@ use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptState, Run, RunPhase, StageRun, StageState};
 use trainyard_daemon::exec::{Exec as Prepared, ExecError, ExecOptions, Witness};
 
-use crate::commands::run::look;
+use crate::commands::run::log_format;
 use crate::failure::{Done, Failure, Problem, in_full};
 use crate::output;
 use crate::view::log::Printer;
@@ -34,7 +34,7 @@ const REQUESTS: usize = 2;
 /// Stages get the working tree as it is, without files that git ignores. A secret is read from the environment
 /// variable of its name. Ctrl-C, SIGTERM or SIGHUP cancels the run; a second one also stops its clean-up.
 #[derive(Debug, Args)]
-pub(crate) struct Exec {
+pub(crate) struct ExecArgs {
     /// The DAG file
     file: PathBuf,
 
@@ -68,7 +68,7 @@ pub(crate) struct Exec {
     docker_host: Option<String>,
 }
 
-impl Exec {
+impl ExecArgs {
     pub(crate) async fn call(self) -> Done {
         let prepared = Prepared::read(ExecOptions {
             file: self.file,
@@ -87,7 +87,7 @@ impl Exec {
         let dag = prepared.dag().clone();
         let witness = Arc::new(Teller {
             state: Mutex::new(Progress {
-                printer: Printer::new(look(self.timestamps), &names),
+                printer: Printer::new(log_format(self.timestamps), &names),
                 stages: vec![Seen::default(); names.len()],
             }),
         });

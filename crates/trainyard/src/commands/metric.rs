@@ -11,12 +11,12 @@ use crate::view;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    List(List),
+    List(MetricListArgs),
 }
 
 /// List metrics, those of the newest runs first
 #[derive(Debug, Args)]
-pub(crate) struct List {
+pub(crate) struct MetricListArgs {
     /// A run, by its number or as `latest`; or a DAG, by its name
     #[arg(value_name = "RUN|DAG", conflicts_with = "dag")]
     of: Option<String>,

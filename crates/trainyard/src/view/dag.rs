@@ -9,7 +9,7 @@ use trainyard_api::{
 use trainyard_core::measure::counted;
 
 use crate::view::detail::Detail;
-use crate::view::graph::{self, Node};
+use crate::view::graph::{self, GraphNode};
 use crate::view::quantity::{commit, duration, number};
 use crate::view::screen::{Screen, Zone};
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
@@ -148,7 +148,7 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     if !dag.params.is_empty() {
         text.push_str(&format!("\n{}", params(&dag.params, screen)));
     }
-    let nodes = dag.stages.iter().map(|stage| Node {
+    let nodes = dag.stages.iter().map(|stage| GraphNode {
         name: stage.name.clone(),
         needs: stage.needs.clone(),
         note: notes(stage),

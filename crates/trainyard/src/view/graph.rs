@@ -8,7 +8,7 @@ use crate::view::{lanes, plain};
 
 /// A stage in a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Node {
+pub(crate) struct GraphNode {
     pub(crate) name: String,
     /// The names of the stages that it needs.
     pub(crate) needs: Vec<String>,
@@ -16,7 +16,7 @@ pub(crate) struct Node {
 }
 
 /// The picture for a terminal: lines, or words if there would be too many lines.
-pub(crate) fn draw(nodes: &[Node]) -> String {
+pub(crate) fn draw(nodes: &[GraphNode]) -> String {
     let needs: Vec<Vec<usize>> = nodes.iter().map(|node| places(nodes, node)).collect();
     let width = nodes.iter().map(|node| node.name.len()).max();
     let width = width.unwrap_or_default();
@@ -52,7 +52,7 @@ pub(crate) fn draw(nodes: &[Node]) -> String {
     text
 }
 
-fn places(nodes: &[Node], node: &Node) -> Vec<usize> {
+fn places(nodes: &[GraphNode], node: &GraphNode) -> Vec<usize> {
     node.needs
         .iter()
         .filter_map(|need| nodes.iter().position(|other| other.name == *need))
@@ -60,7 +60,7 @@ fn places(nodes: &[Node], node: &Node) -> Vec<usize> {
 }
 
 /// The picture for Graphviz.
-pub(crate) fn dot(dag: &str, nodes: &[Node]) -> String {
+pub(crate) fn dot(dag: &str, nodes: &[GraphNode]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let mut text = format!(
         "digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n",
@@ -79,7 +79,7 @@ pub(crate) fn dot(dag: &str, nodes: &[Node]) -> String {
 }
 
 /// The picture for Mermaid.
-pub(crate) fn mermaid(nodes: &[Node]) -> String {
+pub(crate) fn mermaid(nodes: &[GraphNode]) -> String {
     // Mermaid reserves words such as `end`, so stages are numbered.
     let ids: BTreeMap<&str, usize> = nodes
         .iter()
@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
 
-    fn nodes() -> Vec<Node> {
-        let node = |name: &str, needs: &[&str], note: &str| Node {
+    fn nodes() -> Vec<GraphNode> {
+        let node = |name: &str, needs: &[&str], note: &str| GraphNode {
             name: name.to_owned(),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
             note: note.to_owned(),
@@ -134,14 +134,14 @@ mod tests {
 
     #[test]
     fn very_many_lanes_become_words() {
-        let mut nodes: Vec<Node> = (0..30)
-            .map(|n| Node {
+        let mut nodes: Vec<GraphNode> = (0..30)
+            .map(|n| GraphNode {
                 name: format!("s{n}"),
                 needs: Vec::new(),
                 note: String::new(),
             })
             .collect();
-        nodes.push(Node {
+        nodes.push(GraphNode {
             name: "all".to_owned(),
             needs: nodes.iter().map(|node| node.name.clone()).collect(),
             note: String::new(),

@@ -28,9 +28,9 @@ use super::{convert, names};
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
-use crate::look;
 use crate::mirrored;
 use crate::state::WebState;
+use crate::sync;
 use crate::work::Desk;
 
 /// How long reading the DAG files of a commit may take.
@@ -146,7 +146,7 @@ impl Asked {
     async fn of_current(state: &WebState, dag: DagId) -> Result<Self, ApiError> {
         let store = state.store();
         let repo = store.dag_detail(dag).await?.summary.repo_id;
-        let last_seen = look::before_start(state, repo).await?;
+        let last_seen = sync::before_start(state, repo).await?;
         let pinned = store.current_version(dag).await?;
         let followed = store.repo_detail(repo).await?.summary;
         if let (true, None, Some(problem)) =
@@ -463,7 +463,7 @@ async fn find_fresh(state: &WebState, repo: &str, dag: &str) -> Result<DagId, Ap
         vec![names::repo(state, repo).await?]
     };
     if repos.len() <= READ_TOGETHER {
-        let reading = repos.into_iter().map(|repo| look::refresh(state, repo));
+        let reading = repos.into_iter().map(|repo| sync::refresh(state, repo));
         futures_util::future::try_join_all(reading).await?;
     }
     find(state, repo, dag).await

@@ -26,8 +26,8 @@ use super::{convert, names};
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
-use crate::look::{self, Looked};
 use crate::state::WebState;
+use crate::sync::{self, SyncWait};
 
 /// How long a request waits for a sync.
 const SYNC_AT_MOST: Duration = Duration::from_secs(100);
@@ -210,7 +210,7 @@ async fn has_branch(
     repo: RepoId,
     branch: &str,
 ) -> Result<Option<String>, ApiError> {
-    if let Some(last_seen) = look::refresh(state, repo).await? {
+    if let Some(last_seen) = sync::refresh(state, repo).await? {
         return Ok(Some(format!(
             "{}: could not check that it has branch `{branch}`",
             last_seen.why
@@ -365,9 +365,9 @@ pub(crate) async fn sync(
     Path(repo): Path<String>,
 ) -> Result<Json<Repo>, ApiError> {
     let id = names::repo(&state, &repo).await?;
-    match look::look(&state, id, SYNC_AT_MOST).await? {
-        Looked::Over(summary) => Ok(Json(convert::repo(summary))),
-        Looked::HeldBack(held) => Err(ApiError::conflict(format!(
+    match sync::sync(&state, id, SYNC_AT_MOST).await? {
+        SyncWait::Over(summary) => Ok(Json(convert::repo(summary))),
+        SyncWait::Quarantined(held) => Err(ApiError::conflict(format!(
             "`{repo}` is quarantined and not synced: {}",
             held.reason
         ))
@@ -375,7 +375,7 @@ pub(crate) async fn sync(
             "`trainyard quarantine release {}` releases it",
             held.id
         ))),
-        Looked::Overdue => Err(ApiError::conflict(format!(
+        SyncWait::Overdue => Err(ApiError::conflict(format!(
             "the sync of `{repo}` has not ended in time; it continues"
         ))
         .help("`trainyard repo show` shows when it has ended")),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use trainyard_api::{ErrorBody, Retry, RunStarted};
+use trainyard_api::{ErrorBody, RetryRequest, RunStarted};
 use trainyard_core::cause::{Again, Cause, CauseKind, RetryAt};
 use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagVersionId, RunId};
@@ -45,7 +45,7 @@ struct Target {
 }
 
 #[utoipa::path(
-    post, path = "/runs/{run}/retry", params(("run" = i64, Path)), request_body = Retry,
+    post, path = "/runs/{run}/retry", params(("run" = i64, Path)), request_body = RetryRequest,
     responses((status = 201, body = RunStarted), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 422, body = ErrorBody))
 )]
@@ -53,7 +53,7 @@ pub(crate) async fn retry(
     State(state): State<WebState>,
     Extension(act): Extension<Act>,
     Path(run): Path<i64>,
-    Object(retry): Object<Retry>,
+    Object(retry): Object<RetryRequest>,
 ) -> Result<(StatusCode, Json<RunStarted>), ApiError> {
     let of = RunId(run);
     let (earlier, pinned) = state.store().run_state(of).await?;
@@ -102,7 +102,7 @@ pub(crate) async fn retry(
 }
 
 /// The branch, tag or commit to resume the run at; `None` is its own commit.
-fn reference(retry: &Retry, earlier: &Run) -> Result<Option<String>, ApiError> {
+fn reference(retry: &RetryRequest, earlier: &Run) -> Result<Option<String>, ApiError> {
     match (&retry.reference, retry.latest) {
         (Some(_), true) => Err(ApiError::invalid(
             "`reference` and `latest` cannot both be given",

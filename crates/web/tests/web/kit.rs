@@ -166,13 +166,13 @@ impl Place {
             retention: Retention::default(),
             poll_every: Duration::from_secs(60),
             // These tests run no watcher.
-            look_at_most: Duration::ZERO,
+            refresh_at_most: Duration::ZERO,
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),
             answers: AnswerBudget::new(8 << 20),
             strangers: strangers.clone(),
-            figures: Render::new(String::new),
-            figures_are_public: false,
+            metrics: Render::new(String::new),
+            metrics_are_public: false,
         };
         let router = router(WebState::new(store, blobs, git, settings));
         let raw = PgPool::connect(&url).await.unwrap();

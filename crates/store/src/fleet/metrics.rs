@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Figure {
+pub struct DaemonMetric {
     pub name: &'static str,
     pub kind: Kind,
     /// Its label and the known values of that, if it has one.
@@ -25,8 +25,8 @@ pub struct Figure {
     pub says: &'static str,
 }
 
-const fn figure(name: &'static str, kind: Kind, says: &'static str) -> Figure {
-    Figure {
+const fn metric(name: &'static str, kind: Kind, says: &'static str) -> DaemonMetric {
+    DaemonMetric {
         name,
         kind,
         label: None,
@@ -39,8 +39,8 @@ const fn labelled(
     kind: Kind,
     label: (&'static str, &'static [&'static str]),
     says: &'static str,
-) -> Figure {
-    Figure {
+) -> DaemonMetric {
+    DaemonMetric {
         name,
         kind,
         label: Some(label),
@@ -48,21 +48,21 @@ const fn labelled(
     }
 }
 
-pub const LEASES_LOST: Figure = figure(
+pub const LEASES_LOST: DaemonMetric = metric(
     "trainyard_leases_lost_total",
     Kind::Counter,
     "Times that the daemon's lease expired and it stopped supervising its attempts",
 );
 
 /// Attempts that were adopted.
-pub const ATTEMPTS_ADOPTED: Figure = figure(
+pub const ATTEMPTS_ADOPTED: DaemonMetric = metric(
     "trainyard_attempts_adopted_total",
     Kind::Counter,
     "Attempts adopted because no daemon held them any more, including this daemon's own after a restart",
 );
 
 /// Attempts whose end was recorded.
-pub const ATTEMPTS_FINISHED: Figure = labelled(
+pub const ATTEMPTS_FINISHED: DaemonMetric = labelled(
     "trainyard_attempts_finished_total",
     Kind::Counter,
     (
@@ -79,7 +79,7 @@ pub const ATTEMPTS_FINISHED: Figure = labelled(
     "Attempts whose end was recorded; `lost` are those whose end cannot be proved",
 );
 
-pub const RUNS_FINISHED: Figure = labelled(
+pub const RUNS_FINISHED: DaemonMetric = labelled(
     "trainyard_runs_finished_total",
     Kind::Counter,
     (
@@ -97,55 +97,55 @@ pub const RUNS_FINISHED: Figure = labelled(
 );
 
 /// Attempts that wait for capacity, in the whole installation.
-pub const ATTEMPTS_QUEUED: Figure = figure(
+pub const ATTEMPTS_QUEUED: DaemonMetric = metric(
     "trainyard_attempts_queued",
     Kind::Gauge,
     "Attempts that wait for capacity, in the whole installation",
 );
 
 /// Subjects in quarantine, in the whole installation.
-pub const QUARANTINES: Figure = figure(
+pub const QUARANTINES: DaemonMetric = metric(
     "trainyard_quarantines",
     Kind::Gauge,
     "Repos, DAGs and runs in quarantine, in the whole installation",
 );
 
 /// Repos whose last sync failed, in the whole installation.
-pub const REPOS_FAILING: Figure = figure(
+pub const REPOS_FAILING: DaemonMetric = metric(
     "trainyard_repos_failing",
     Kind::Gauge,
     "Repos whose last sync failed, in the whole installation",
 );
 
 /// Time since Docker's containers were last listed.
-pub const RECONCILE_LAG: Figure = figure(
+pub const RECONCILE_LAG: DaemonMetric = metric(
     "trainyard_reconcile_lag_seconds",
     Kind::Gauge,
     "Seconds since Docker's containers were last listed completely",
 );
 
-pub const BREAKER_STATE: Figure = figure(
+pub const BREAKER_STATE: DaemonMetric = metric(
     "trainyard_breaker_state",
     Kind::Gauge,
     "The circuit breaker of Docker: 0 closed, 1 on trial, 2 open",
 );
 
 /// Times that the circuit breaker opened.
-pub const BREAKER_TRIPS: Figure = figure(
+pub const BREAKER_TRIPS: DaemonMetric = metric(
     "trainyard_breaker_trips_total",
     Kind::Counter,
     "Times that the circuit breaker of Docker opened",
 );
 
 /// Whether claims are paused.
-pub const CLAIMS_PAUSED: Figure = labelled(
+pub const CLAIMS_PAUSED: DaemonMetric = labelled(
     "trainyard_claims_paused",
     Kind::Gauge,
     ("kind", &["engine", "space", "disk"]),
     "1 while this daemon starts nothing new because of Docker, low free space or a disk that does not answer",
 );
 
-pub const FREE_BYTES: Figure = labelled(
+pub const FREE_BYTES: DaemonMetric = labelled(
     "trainyard_free_bytes",
     Kind::Gauge,
     ("place", &["data", "artifacts", "engine"]),
@@ -153,19 +153,19 @@ pub const FREE_BYTES: Figure = labelled(
 );
 
 /// Attempts whose logs cannot be written.
-pub const LOGS_WAITING: Figure = figure(
+pub const LOGS_WAITING: DaemonMetric = metric(
     "trainyard_logs_waiting",
     Kind::Gauge,
     "Attempts whose log waits for the database; meanwhile their output stays in Docker's log",
 );
 
-pub const LOG_BYTES_DROPPED: Figure = figure(
+pub const LOG_BYTES_DROPPED: DaemonMetric = metric(
     "trainyard_log_bytes_dropped_total",
     Kind::Counter,
     "Bytes dropped out of the middle of logs that are larger than limits.log",
 );
 
-pub const WEBHOOK_DELIVERIES: Figure = labelled(
+pub const WEBHOOK_DELIVERIES: DaemonMetric = labelled(
     "trainyard_webhook_deliveries_total",
     Kind::Counter,
     (
@@ -176,26 +176,26 @@ pub const WEBHOOK_DELIVERIES: Figure = labelled(
 );
 
 /// Whether the database answers.
-pub const DATABASE_UP: Figure = figure(
+pub const DATABASE_UP: DaemonMetric = metric(
     "trainyard_database_up",
     Kind::Gauge,
     "1 if the database answered when these metrics were read",
 );
 
-pub const STORE_CONNECTIONS_IN_USE: Figure = figure(
+pub const STORE_CONNECTIONS_IN_USE: DaemonMetric = metric(
     "trainyard_store_connections_in_use",
     Kind::Gauge,
     "Connections to the database that are in use",
 );
 
 /// Whether notifications of other daemons arrive.
-pub const LISTENING: Figure = figure(
+pub const LISTENING: DaemonMetric = metric(
     "trainyard_listening",
     Kind::Gauge,
     "1 while LISTEN/NOTIFY is connected; at 0 the daemon polls, and finds changes some seconds later",
 );
 
-pub const ALL: [Figure; 18] = [
+pub const ALL: [DaemonMetric; 18] = [
     LEASES_LOST,
     ATTEMPTS_ADOPTED,
     ATTEMPTS_FINISHED,
@@ -219,24 +219,24 @@ pub const ALL: [Figure; 18] = [
 /// Registers all metrics with the recorder, at zero: a metric that appears only after a failure cannot be watched.
 /// The disks are known only to the code that checks them.
 pub fn begin() {
-    for figure in ALL {
-        match figure.kind {
-            Kind::Counter => describe_counter!(figure.name, figure.says),
-            Kind::Gauge => describe_gauge!(figure.name, figure.says),
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.says),
+            Kind::Gauge => describe_gauge!(metric.name, metric.says),
         }
-        if figure.name == FREE_BYTES.name {
+        if metric.name == FREE_BYTES.name {
             continue;
         }
-        match (figure.kind, figure.label) {
-            (Kind::Counter, None) => figure.add(0),
-            (Kind::Gauge, None) => figure.set(0.0),
-            (Kind::Counter, Some((_, values))) => values.iter().for_each(|v| figure.add_for(v, 0)),
-            (Kind::Gauge, Some((_, values))) => values.iter().for_each(|v| figure.set_for(v, 0.0)),
+        match (metric.kind, metric.label) {
+            (Kind::Counter, None) => metric.add(0),
+            (Kind::Gauge, None) => metric.set(0.0),
+            (Kind::Counter, Some((_, values))) => values.iter().for_each(|v| metric.add_for(v, 0)),
+            (Kind::Gauge, Some((_, values))) => values.iter().for_each(|v| metric.set_for(v, 0.0)),
         }
     }
 }
 
-impl Figure {
+impl DaemonMetric {
     pub fn add(&self, count: u64) {
         counter!(self.name).increment(count);
     }
@@ -257,10 +257,10 @@ impl Figure {
 
     /// Raises a gauge by one until the returned guard is dropped.
     #[must_use]
-    pub fn while_held(&self) -> Held {
+    pub fn while_held(&self) -> HeldGauge {
         let held = gauge!(self.name);
         held.increment(1.0);
-        Held(held)
+        HeldGauge(held)
     }
 
     fn label_name(&self) -> &'static str {
@@ -269,9 +269,9 @@ impl Figure {
 }
 
 /// A gauge counts this as long as it lives.
-pub struct Held(metrics::Gauge);
+pub struct HeldGauge(metrics::Gauge);
 
-impl Drop for Held {
+impl Drop for HeldGauge {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

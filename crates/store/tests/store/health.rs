@@ -1,7 +1,7 @@
 //! An unhealthy daemon claims nothing, in no way, and the other daemons know why.
 
 use trainyard_core::Timestamp;
-use trainyard_store::TroubleKind;
+use trainyard_store::ProblemKind;
 
 use crate::kit::*;
 
@@ -15,9 +15,9 @@ async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
     let ids = place.dag(&chain("a", 2)).await;
     place.start(ids).await;
     let claim = place.claim_one().await;
-    let condition = place.store.condition();
+    let health = place.store.health();
     let what = Some("Docker does not answer".to_owned());
-    condition.note(TroubleKind::Engine, what, now());
+    health.note(ProblemKind::Engine, what, now());
 
     place.start(ids).await;
     assert!(place.claim(10).await.is_empty(), "by a claim");
@@ -25,7 +25,7 @@ async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
     let ended = place.store.finish_attempt(ended, Some(place.request(10)));
     assert!(ended.await.unwrap().claims.is_empty(), "by an end");
 
-    condition.note(TroubleKind::Engine, None, now());
+    health.note(ProblemKind::Engine, None, now());
     assert_eq!(place.claim(10).await.len(), 2);
 }
 
@@ -40,12 +40,12 @@ async fn waiting_runs_are_shown_as_paused_only_where_no_daemon_could_start_them(
         let paused = queue.unwrap().paused;
         paused.into_iter().map(|p| p.what).collect::<Vec<_>>()
     };
-    let condition = place.store.condition();
-    condition.note(TroubleKind::Space, Some("full".to_owned()), now());
-    condition.note(TroubleKind::Lease, Some("lapsed".to_owned()), now());
-    place.store.tell_condition(place.daemon).await.unwrap();
+    let health = place.store.health();
+    health.note(ProblemKind::Space, Some("full".to_owned()), now());
+    health.note(ProblemKind::Lease, Some("lapsed".to_owned()), now());
+    place.store.publish_health(place.daemon).await.unwrap();
     assert!(paused().await.is_empty(), "the other one could start it");
-    place.store.tell_condition(other).await.unwrap();
+    place.store.publish_health(other).await.unwrap();
     assert_eq!(paused().await, ["full"]);
     let listed = place.store.list_daemons().await.unwrap();
     assert_eq!(listed[0].troubles.len(), 2);

@@ -28,7 +28,7 @@ const LONGEST_FOLDER: usize = 107 - "/.s.PGSQL.5432".len();
 
 /// The place of one cluster.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct DataFolder {
     pub(super) home: PathBuf,
     /// The user who runs Postgres, if not the daemon's user.
     pub(super) runner: Option<Runner>,
@@ -41,7 +41,7 @@ pub(super) struct Runner {
     pub(super) gid: u32,
 }
 
-impl Place {
+impl DataFolder {
     /// Finds the place of a data folder's cluster, or creates it.
     pub(super) fn prepare(data: &Path) -> Result<Self, ClusterError> {
         let link = data.join("postgres");
@@ -66,7 +66,7 @@ impl Place {
                     return Err(ClusterError::file(&home)(std::io::Error::other(problem)));
                 }
                 let runner = Runner::choose()?;
-                runner.take(&home)?;
+                runner.own(&home)?;
                 runner
             } else {
                 Runner::owning(owner.uid(), owner.gid())
@@ -149,7 +149,7 @@ impl Place {
     fn give_away(&self, path: &Path) -> Result<(), ClusterError> {
         match &self.runner {
             None => Ok(()),
-            Some(runner) => runner.take(path),
+            Some(runner) => runner.own(path),
         }
     }
 }
@@ -178,7 +178,7 @@ impl Runner {
         }
     }
 
-    fn take(&self, path: &Path) -> Result<(), ClusterError> {
+    fn own(&self, path: &Path) -> Result<(), ClusterError> {
         // The folder itself: a link in its place is not followed.
         OpenOptions::new()
             .read(true)
@@ -235,7 +235,7 @@ fn make_home(link: &Path) -> Result<(), ClusterError> {
     let data = link.parent().unwrap_or(link);
     if runner.closed_on_the_way_to(data).is_none() {
         make(link)?;
-        return runner.take(link);
+        return runner.own(link);
     }
     let open = Path::new(OPEN_PLACE);
     DirBuilder::new()
@@ -252,7 +252,7 @@ fn make_home(link: &Path) -> Result<(), ClusterError> {
     // Not named after the data folder: a later data folder with the same path is a different one.
     let home = open.join(format!("postgres-{}", uuid::Uuid::now_v7().simple()));
     make(&home)?;
-    runner.take(&home)?;
+    runner.own(&home)?;
     symlink(&home, link).map_err(ClusterError::file(link))?;
     info!(
         path = %home.display(),
@@ -271,13 +271,13 @@ mod tests {
 
     use super::*;
 
-    fn place(home: &str) -> Place {
+    fn place(home: &str) -> DataFolder {
         let runner = Runner {
             name: "postgres".to_owned(),
             uid: 101,
             gid: 104,
         };
-        Place {
+        DataFolder {
             home: home.into(),
             runner: Some(runner),
         }

@@ -15,37 +15,37 @@ use crate::state::WebState;
 
 /// The result of a sync.
 #[derive(Debug)]
-pub(crate) enum Looked {
+pub(crate) enum SyncWait {
     /// It has ended; the repo after it.
     Over(RepoSummary),
     /// The repo is quarantined and not synced.
-    HeldBack(Quarantined),
+    Quarantined(Quarantined),
     /// It has not ended in time.
     Overdue,
 }
 
 /// Asks for a sync of a repo, and waits up to `at_most` for the end of one that began after this call.
-pub(crate) async fn look(
+pub(crate) async fn sync(
     state: &WebState,
     repo: RepoId,
     at_most: Duration,
-) -> Result<Looked, ApiError> {
+) -> Result<SyncWait, ApiError> {
     let store = state.store();
     let name = store.repo_detail(repo).await?.summary.name;
     let held = store.quarantined().await?.into_iter();
     let mut held = held.filter(|held| held.kind == "repo" && held.name == name);
     if let Some(held) = held.next() {
-        return Ok(Looked::HeldBack(held));
+        return Ok(SyncWait::Quarantined(held));
     }
     let mut wake = store.wakes().runs.subscribe();
     let request = store.request_sync(repo).await?;
     let end = Instant::now() + at_most;
     loop {
         if store.is_sync_answered(repo, request).await? {
-            return Ok(Looked::Over(store.repo_detail(repo).await?.summary));
+            return Ok(SyncWait::Over(store.repo_detail(repo).await?.summary));
         }
         if Instant::now() >= end {
-            return Ok(Looked::Overdue);
+            return Ok(SyncWait::Overdue);
         }
         tokio::select! {
             () = wake.woken() => {}
@@ -73,7 +73,7 @@ impl LastSeen {
     }
 
     pub(crate) async fn overdue(state: &WebState, repo: RepoId) -> Result<Self, ApiError> {
-        let at_most = in_words(state.settings().look_at_most);
+        let at_most = in_words(state.settings().refresh_at_most);
         let why = format!("it has not answered within {at_most}");
         Self::new(state, repo, &why).await
     }
@@ -118,17 +118,17 @@ pub(crate) async fn before_start(
 /// Syncs a repo before a run is started. Returns `None` after a successful sync; otherwise the request continues with
 /// the repo as it was last seen.
 pub(crate) async fn refresh(state: &WebState, repo: RepoId) -> Result<Option<LastSeen>, ApiError> {
-    let at_most = state.settings().look_at_most;
-    let why = match look(state, repo, at_most).await? {
-        Looked::Over(repo) => match (repo.failing_since, repo.last_error) {
+    let at_most = state.settings().refresh_at_most;
+    let why = match sync(state, repo, at_most).await? {
+        SyncWait::Over(repo) => match (repo.failing_since, repo.last_error) {
             (Some(_), Some(problem)) => problem,
             _ => return Ok(None),
         },
-        Looked::HeldBack(held) => format!(
+        SyncWait::Quarantined(held) => format!(
             "the repo is quarantined; `trainyard quarantine release {}` releases it",
             held.id
         ),
-        Looked::Overdue => return LastSeen::overdue(state, repo).await.map(Some),
+        SyncWait::Overdue => return LastSeen::overdue(state, repo).await.map(Some),
     };
     LastSeen::new(state, repo, &why).await.map(Some)
 }

@@ -35,7 +35,7 @@ impl Counted {
         if last.is_some_and(|at| at.elapsed() < STANDS_FOR) {
             return;
         }
-        let counting = state.store().count_for_figures();
+        let counting = state.store().count_for_metrics();
         // Whether it answered is a metric of its own.
         drop(tokio::time::timeout(COUNT_AT_MOST, counting).await);
         *last = Some(Instant::now());
@@ -70,5 +70,5 @@ pub(crate) async fn show(
     State(state): State<WebState>,
 ) -> ([(HeaderName, &'static str); 1], String) {
     state.inner.counted.renew(&state).await;
-    ([(CONTENT_TYPE, FORMAT)], state.settings().figures.call())
+    ([(CONTENT_TYPE, FORMAT)], state.settings().metrics.call())
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use trainyard_core::Timestamp;
 use trainyard_core::id::DaemonId;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::error::{Error, Result};
 use crate::store::Store;
@@ -21,7 +21,7 @@ use crate::store::Store;
 /// The kind of a problem; a daemon has at most one problem of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TroubleKind {
+pub enum ProblemKind {
     /// The Docker engine that runs the attempts.
     Engine,
     /// The list of running containers, which that Docker engine does not return.
@@ -36,7 +36,7 @@ pub enum TroubleKind {
     Scheduler,
 }
 
-impl TroubleKind {
+impl ProblemKind {
     pub const ALL: [Self; 6] = [
         Self::Engine,
         Self::Listing,
@@ -73,14 +73,14 @@ impl TroubleKind {
 /// A problem that keeps a daemon from working fully. `Display` is for people, without paths or addresses, since every
 /// caller of the health check sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    pub kind: TroubleKind,
+pub struct HealthProblem {
+    pub kind: ProblemKind,
     /// The problem in words: `Docker does not answer`.
     pub what: String,
     pub since: Timestamp,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for HealthProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -93,32 +93,32 @@ impl fmt::Display for Trouble {
 
 /// The health of this process' daemon.
 #[derive(Debug, Default)]
-pub struct Condition {
-    troubles: Mutex<BTreeMap<TroubleKind, Trouble>>,
+pub struct DaemonHealth {
+    problems: Mutex<BTreeMap<ProblemKind, HealthProblem>>,
     refused_for_room: Mutex<Option<Instant>>,
 }
 
-impl Condition {
+impl DaemonHealth {
     /// Records a problem of this kind, or with `None` that there is none. A problem that continues keeps its start.
     /// Returns whether there is a change to report.
-    pub fn note(&self, kind: TroubleKind, what: Option<String>, now: Timestamp) -> bool {
-        let mut troubles = self.lock();
+    pub fn note(&self, kind: ProblemKind, what: Option<String>, now: Timestamp) -> bool {
+        let mut problems = self.lock();
         let Some(what) = what else {
-            return troubles.remove(&kind).is_some();
+            return problems.remove(&kind).is_some();
         };
-        let known = troubles.get(&kind);
+        let known = problems.get(&kind);
         if known.is_some_and(|known| known.what == what) {
             return false;
         }
         let since = known.map_or(now, |known| known.since);
-        let trouble = Trouble { kind, what, since };
-        troubles.insert(kind, trouble);
+        let problem = HealthProblem { kind, what, since };
+        problems.insert(kind, problem);
         true
     }
 
     /// The current problems, in the order of the kinds.
     #[must_use]
-    pub fn troubles(&self) -> Vec<Trouble> {
+    pub fn problems(&self) -> Vec<HealthProblem> {
         self.lock().values().cloned().collect()
     }
 
@@ -130,7 +130,7 @@ impl Condition {
 
     /// Records when an error means that Postgres refused a write because its disk is full. Postgres still answers
     /// then, and may accept other writes: a small one may fit.
-    pub fn heed(&self, error: &Error, now: Instant) {
+    pub fn note_refusal(&self, error: &Error, now: Instant) {
         if matches!(error, Error::DatabaseFull(_)) {
             *self.refusal_for_room() = Some(now);
         }
@@ -148,25 +148,25 @@ impl Condition {
         guard.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TroubleKind, Trouble>> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ProblemKind, HealthProblem>> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store {
     /// The health of this process' daemon.
     #[must_use]
-    pub fn condition(&self) -> &Condition {
-        &self.core.condition
+    pub fn health(&self) -> &DaemonHealth {
+        &self.core.health
     }
 
     /// Publishes the health of this process' daemon in its row, for the other daemons.
-    pub async fn tell_condition(&self, daemon: DaemonId) -> Result<()> {
-        let troubles = serde_json::json!(self.core.condition.troubles());
+    pub async fn publish_health(&self, daemon: DaemonId) -> Result<()> {
+        let problems = serde_json::json!(self.core.health.problems());
         sqlx::query!(
             "update daemon set troubles = $2 where id = $1",
             daemon.0,
-            troubles
+            problems
         )
         .execute(&self.core.relaxed)
         .at(Point::TellCondition)
@@ -187,35 +187,35 @@ mod tests {
 
     #[test]
     fn a_problem_that_continues_keeps_its_start() {
-        let condition = Condition::default();
-        assert!(condition.note(TroubleKind::Space, Some("low".to_owned()), at(1)));
-        assert!(!condition.note(TroubleKind::Space, Some("low".to_owned()), at(2)));
-        assert!(condition.note(TroubleKind::Space, Some("lower".to_owned()), at(3)));
-        let shown = condition.troubles()[0].to_string();
+        let health = DaemonHealth::default();
+        assert!(health.note(ProblemKind::Space, Some("low".to_owned()), at(1)));
+        assert!(!health.note(ProblemKind::Space, Some("low".to_owned()), at(2)));
+        assert!(health.note(ProblemKind::Space, Some("lower".to_owned()), at(3)));
+        let shown = health.problems()[0].to_string();
         assert_eq!(shown, "lower since 1970-01-01 00:00:01 UTC");
-        assert!(condition.note(TroubleKind::Space, None, at(4)));
-        assert!(!condition.note(TroubleKind::Space, None, at(5)));
+        assert!(health.note(ProblemKind::Space, None, at(4)));
+        assert!(!health.note(ProblemKind::Space, None, at(5)));
     }
 
     #[test]
     fn a_refusal_for_room_counts_for_a_time() {
-        let (condition, begun) = (Condition::default(), Instant::now());
+        let (health, begun) = (DaemonHealth::default(), Instant::now());
         let time = Duration::from_secs(5);
-        condition.heed(&Error::Contention(None), begun);
-        assert!(!condition.was_refused_for_room_within(time, begun));
+        health.note_refusal(&Error::Contention(None), begun);
+        assert!(!health.was_refused_for_room_within(time, begun));
         let full = Error::DatabaseFull(Box::new(sqlx::Error::PoolClosed));
-        condition.heed(&full, begun);
-        assert!(condition.was_refused_for_room_within(time, begun + time));
+        health.note_refusal(&full, begun);
+        assert!(health.was_refused_for_room_within(time, begun + time));
         let later = begun + time + Duration::from_millis(1);
-        assert!(!condition.was_refused_for_room_within(time, later));
+        assert!(!health.was_refused_for_room_within(time, later));
     }
 
     #[test]
     fn only_problems_that_concern_starts_pause_claims() {
-        let condition = Condition::default();
-        condition.note(TroubleKind::Scheduler, Some("missing".to_owned()), at(1));
-        assert!(!condition.pauses_claims());
-        condition.note(TroubleKind::Engine, Some("silent".to_owned()), at(1));
-        assert!(condition.pauses_claims());
+        let health = DaemonHealth::default();
+        health.note(ProblemKind::Scheduler, Some("missing".to_owned()), at(1));
+        assert!(!health.pauses_claims());
+        health.note(ProblemKind::Engine, Some("silent".to_owned()), at(1));
+        assert!(health.pauses_claims());
     }
 }

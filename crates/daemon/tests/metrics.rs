@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_daemon::telemetry::record_figures;
-use trainyard_store::fleet::figures::{ALL, FREE_BYTES, Kind};
+use trainyard_daemon::telemetry::record_metrics;
+use trainyard_store::fleet::metrics::{ALL, FREE_BYTES, Kind};
 
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 
 fn documented() -> BTreeSet<String> {
     let table = PAGE
-        .split_once("<!-- figures:begin -->")
-        .and_then(|(_, rest)| rest.split_once("<!-- figures:end -->"))
+        .split_once("<!-- metrics:begin -->")
+        .and_then(|(_, rest)| rest.split_once("<!-- metrics:end -->"))
         .map(|(table, _)| table)
         .expect("the page has its table");
     let rows = table.lines().filter(|line| line.starts_with("| `"));
@@ -35,7 +35,7 @@ fn the_page_has_every_figure_with_what_it_says() {
 
 #[test]
 fn every_figure_is_shown_before_anything_has_happened() {
-    let render = record_figures().expect("the only recorder of this process");
+    let render = record_metrics().expect("the only recorder of this process");
     // The disks are known only once the daemon has checked them.
     FREE_BYTES.set_for("data", 1.0);
     let text = render.call();
