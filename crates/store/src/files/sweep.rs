@@ -85,32 +85,50 @@ impl Store {
         Ok(swept)
     }
 
-    /// Deletes the rows of content that has no owner.
+    /// Deletes the rows of content that has no owner. Looks through all of them in pages, since a statement over a million
+    /// rows would run into its timeout.
     async fn forget_blobs(&self) -> Result<()> {
+        let mut after = String::new();
         loop {
-            let mut transaction = self.core.begin().await?;
-            let unowned = sqlx::query_scalar!(
-                "select sha256 from blob b
-                 where not exists (select from blob_reference r where r.sha256 = b.sha256)
-                 order by sha256 limit $1 for update skip locked",
+            let page = sqlx::query!(
+                r#"select sha256, exists (select from blob_reference r where r.sha256 = b.sha256) as "has_owner!"
+                from blob b where sha256 > $1 order by sha256 limit $2"#,
+                after,
                 AT_ONCE as i64
             )
-            .fetch_all(&mut *transaction)
+            .fetch_all(&self.core.pool)
             .await?;
-            // An owner may have come after the statement above began. This one sees it, and no further one can come.
-            let forgotten = sqlx::query!(
-                "delete from blob b where sha256 = any($1)
-                    and not exists (select from blob_reference r where r.sha256 = b.sha256)",
-                &unowned
-            )
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-            if forgotten == 0 {
+            let Some(last) = page.last() else {
                 return Ok(());
+            };
+            after.clone_from(&last.sha256);
+            let unowned = page.into_iter().filter(|row| !row.has_owner);
+            let unowned: Vec<String> = unowned.map(|row| row.sha256).collect();
+            if !unowned.is_empty() {
+                self.forget(&unowned).await?;
             }
-            transaction.commit().at(Point::SweepBlobs).await?;
         }
+    }
+
+    /// Deletes those of these rows that still have no owner.
+    async fn forget(&self, hashes: &[String]) -> Result<()> {
+        let mut transaction = self.core.begin().await?;
+        let locked = sqlx::query_scalar!(
+            "select sha256 from blob where sha256 = any($1) for update skip locked",
+            hashes
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        // A statement of its own, which sees every owner that came before the locks. No further one can come.
+        sqlx::query!(
+            "delete from blob b where sha256 = any($1)
+                and not exists (select from blob_reference r where r.sha256 = b.sha256)",
+            &locked
+        )
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().at(Point::SweepBlobs).await?;
+        Ok(())
     }
 
     /// The age from which content without a row is removed.
@@ -173,7 +191,7 @@ impl Store {
                 };
                 // A sweep may have removed both meanwhile.
                 if self
-                    .kept_blobs(std::slice::from_ref(&sha256), false, &[])
+                    .kept_blobs(std::slice::from_ref(&sha256), true, &[])
                     .await?
                     .is_empty()
                 {

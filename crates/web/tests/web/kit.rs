@@ -50,7 +50,7 @@ pub(crate) struct Place {
     pub(crate) admin: String,
     pub(crate) reader: String,
     pub(crate) strangers: Strangers,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// An answer, read whole.
@@ -182,7 +182,7 @@ impl Place {
             admin: admin.expose_secret().to_owned(),
             reader: reader.expose_secret().to_owned(),
             strangers,
-            _folder: folder,
+            folder,
         }
     }
 
