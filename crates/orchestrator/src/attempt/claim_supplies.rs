@@ -21,8 +21,9 @@ use trainyard_store::{Blobs, Claim, Error, Store, StoredSecrets};
 use crate::attempt::assignment::{Assignment, Materials};
 use crate::attempt::mask::Masker;
 use crate::attempt::needed_secrets::NeededSecrets;
-use crate::attempt::sources::{Archive, Sources};
+use crate::attempt::sources::Archive;
 use crate::attempt::supplies::Supplies;
+use crate::records::StoreRecords;
 
 /// The first wait for a database that does not answer.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -33,8 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The supplies of one claimed attempt.
 #[derive(Debug)]
 pub(crate) struct ClaimSupplies<'a> {
-    blobs: &'a Arc<dyn Blobs>,
-    sources: &'a Sources,
+    records: &'a StoreRecords,
     /// Holds the source tree's archive while the attempt is in progress.
     held: &'a OnceLock<Archive>,
     claim: &'a Claim,
@@ -48,9 +48,7 @@ pub(crate) struct ClaimSupplies<'a> {
 impl<'a> ClaimSupplies<'a> {
     /// Reads the secrets, which are masked in everything that the attempt prints.
     pub(crate) async fn new(
-        store: &Store,
-        blobs: &'a Arc<dyn Blobs>,
-        sources: &'a Sources,
+        records: &'a StoreRecords,
         held: &'a OnceLock<Archive>,
         claim: &'a Claim,
         assignment: &'a Assignment,
@@ -60,7 +58,7 @@ impl<'a> ClaimSupplies<'a> {
         let needed = NeededSecrets::of(&assignment.dag, run, assignment.reference.stage);
         let wanted = needed.names().cloned().collect();
         let (mut secrets, refused) =
-            match secrets(store, claim.attempt, claim.pinned.repo, &wanted).await {
+            match secrets(&records.store, claim.attempt, claim.pinned.repo, &wanted).await {
                 Ok(found) => {
                     let branch = run.facts.branch.as_deref();
                     let refused = needed.refusal(&found, &claim.pinned.repo_name, branch);
@@ -82,8 +80,7 @@ impl<'a> ClaimSupplies<'a> {
             );
         }
         Self {
-            blobs,
-            sources,
+            records,
             held,
             claim,
             assignment,
@@ -109,10 +106,15 @@ impl<'a> ClaimSupplies<'a> {
         };
         let content =
             content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
-        let stored = self.blobs.size(&content.sha256).await.map_err(|error| {
-            let message = format!("input {name} cannot be read: {error}");
-            Reason::new(ReasonCode::Storage, message)
-        })?;
+        let stored = self
+            .records
+            .blobs
+            .size(&content.sha256)
+            .await
+            .map_err(|error| {
+                let message = format!("input {name} cannot be read: {error}");
+                Reason::new(ReasonCode::Storage, message)
+            })?;
         if stored != Some(content.size) {
             return Err(missing(
                 "is gone from the artifact store; run the stage that makes it again",
@@ -122,7 +124,7 @@ impl<'a> ClaimSupplies<'a> {
             name: name.clone(),
             content: content.clone(),
             blob: Arc::new(StoredBlob {
-                blobs: Arc::clone(self.blobs),
+                blobs: Arc::clone(&self.records.blobs),
                 sha256: content.sha256.clone(),
             }),
         })
@@ -140,6 +142,7 @@ impl<'a> ClaimSupplies<'a> {
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
         let checkout = self.assignment.stage().program().checkout;
         let archive = self
+            .records
             .sources
             .archive(self.claim.pinned.repo, &commit, checkout);
         let archive = archive.await;

@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
+use trainyard_api::Violation;
 use trainyard_failpoint::{AtPoint as _, Point};
 
-use crate::care::invariants::{Invariant, ROWS_AT_MOST, Violation};
+use crate::care::invariants::ROWS_AT_MOST;
 use crate::care::retention::Retention;
 use crate::db::error::Result;
 use crate::files::blobs::{BlobEntry, Blobs};
@@ -34,13 +35,6 @@ const AT_ONCE: usize = 500;
 
 /// How many blobs are looked up at the same time.
 const LOOKUPS: usize = 16;
-
-/// What [`Store::check_blobs`] checks.
-const BLOBS_ARE_STORED: Invariant = Invariant {
-    name: "blobs-are-stored",
-    says: "the artifact store has the whole content of every blob",
-    sql: "select sha256, size from blob",
-};
 
 /// What a sweep removed, or would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -201,7 +195,10 @@ impl Store {
             }
         }
         rows.truncate(ROWS_AT_MOST as usize);
-        let invariant = BLOBS_ARE_STORED;
-        Ok((!rows.is_empty()).then_some(Violation { invariant, rows }))
+        Ok((!rows.is_empty()).then(|| Violation {
+            invariant: "blobs-are-stored".to_owned(),
+            says: "the artifact store has the whole content of every blob".to_owned(),
+            rows,
+        }))
     }
 }
