@@ -1,8 +1,9 @@
 //! Artifacts: list them, and open their content.
 
-use tokio::fs::File;
+use tokio::io::AsyncRead;
 use trainyard_api::{Artifact, Listing};
 use trainyard_core::id::RunId;
+use trainyard_store::{ALL_BYTES, OpenBlob};
 
 use crate::{App, AppError, Result};
 
@@ -15,7 +16,12 @@ impl App {
     }
 
     /// An artifact, and its content to be read.
-    pub async fn artifact(&self, run: i64, stage: &str, output: &str) -> Result<(Artifact, File)> {
+    pub async fn artifact(
+        &self,
+        run: i64,
+        stage: &str,
+        output: &str,
+    ) -> Result<(Artifact, Box<dyn AsyncRead + Send + Unpin>)> {
         let artifact = self.store().artifact(RunId(run), stage, output).await?;
         let gone = || {
             AppError::not_found(format!(
@@ -23,8 +29,9 @@ impl App {
             ))
             .help("retention removed it; run the stage again")
         };
-        let path = self.blobs().path_of(&artifact.sha256).ok_or_else(gone)?;
-        let file = File::open(&path).await.map_err(|_| gone())?;
-        Ok((artifact, file))
+        let opened = self.blobs().open(&artifact.sha256, ALL_BYTES).await?;
+        let is_whole = |opened: &OpenBlob| opened.size == artifact.size_bytes;
+        let opened = opened.filter(is_whole).ok_or_else(gone)?;
+        Ok((artifact, opened.bytes))
     }
 }

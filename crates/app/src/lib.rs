@@ -48,7 +48,7 @@ pub struct App {
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    blobs: Blobs,
+    blobs: Arc<dyn Blobs>,
     git: Git,
     settings: AppSettings,
 }
@@ -72,7 +72,7 @@ pub struct AppSettings {
 
 impl App {
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, git: Git, settings: AppSettings) -> Self {
+    pub fn new(store: Store, blobs: Arc<dyn Blobs>, git: Git, settings: AppSettings) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -87,8 +87,8 @@ impl App {
         &self.inner.store
     }
 
-    fn blobs(&self) -> &Blobs {
-        &self.inner.blobs
+    fn blobs(&self) -> &dyn Blobs {
+        &*self.inner.blobs
     }
 
     fn git(&self) -> &Git {

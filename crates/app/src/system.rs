@@ -37,7 +37,9 @@ impl App {
     }
 
     pub async fn list_violations(&self) -> Result<Listing<Violation>> {
-        Ok(Listing::whole(self.store().check_invariants().await?))
+        let mut violations = self.store().check_invariants().await?;
+        violations.extend(self.store().check_blobs(self.blobs()).await?);
+        Ok(Listing::whole(violations))
     }
 
     /// The holder of a token; `None` where it is unknown or was revoked.

@@ -1,6 +1,7 @@
 //! The loops of a daemon, made from its configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use trainyard_core::id::DaemonId;
@@ -10,7 +11,7 @@ use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::Surroundings;
 use trainyard_orchestrator::health::space::{Disk, DiskRole, SpaceReader};
 use trainyard_orchestrator::loops::{LoopOptions, Loops};
-use trainyard_store::{Blobs, ClaimCapacity, DaemonInfo, Store};
+use trainyard_store::{BlobFolder, ClaimCapacity, DaemonInfo, Store};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -55,7 +56,7 @@ pub(crate) async fn engine(
     config: &Config,
     data: &DataDir,
     store: &Store,
-    blobs: &Blobs,
+    blobs: &BlobFolder,
     git: &Git,
     daemon: &Registered,
 ) -> Result<Loops, ServeError> {
@@ -109,7 +110,7 @@ pub(crate) async fn engine(
     };
     Ok(Loops::new(
         store.clone(),
-        blobs.clone(),
+        Arc::new(blobs.clone()),
         git.clone(),
         options,
     ))

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -16,7 +17,7 @@ use trainyard_app::{App, AppSettings};
 use trainyard_core::measure::in_words;
 use trainyard_forge::RemoteUrl;
 use trainyard_orchestrator::loops::LoopEnded;
-use trainyard_store::{Blobs, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
+use trainyard_store::{BlobFolder, Retention, SecretKey, Store, StoreOptions, UnfinishedLimits};
 use trainyard_web::{
     AnswerBudget, BodyBudget, Connections, Render, Strangers, WebSettings, WebState,
 };
@@ -237,13 +238,18 @@ async fn on_database(
     if config.artifacts_dir == config.data_dir.join("artifacts") {
         data.folder("artifacts")?;
     }
-    let blobs = Blobs::open(&config.artifacts_dir).await?;
+    let blobs = BlobFolder::open(&config.artifacts_dir).await?;
     let rules = url_rules(config);
     let git = git(config, data, &rules)?;
     let followed = follow(&store, &starter(), repos, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
-    let app = App::new(store.clone(), blobs, git, app_settings(config, &listens_at));
+    let app = App::new(
+        store.clone(),
+        Arc::new(blobs),
+        git,
+        app_settings(config, &listens_at),
+    );
     let settings = web_settings(config, metrics);
     let strangers = settings.strangers.clone();
     let router = trainyard_web::router(WebState::new(app, settings));

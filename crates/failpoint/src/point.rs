@@ -107,6 +107,8 @@ points! {
     PruneFaults = "store.prune_faults",
     /// Old entries of the audit log are removed.
     PruneAudit = "store.prune_audit",
+    /// Content without an owner is forgotten.
+    SweepBlobs = "store.sweep_blobs",
     /// Garbage is to be removed now.
     RequestGc = "store.request_gc",
     SetSecret = "store.set_secret",

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use trainyard_core::Timestamp;
@@ -74,12 +74,8 @@ macro_rules! records {
                 ClaimSupplies::new(self, held, claim, assignment)
             }
 
-            fn keep(
-                &self,
-                file: &Path,
-                content: &ArtifactContent,
-            ) -> impl Future<Output = Result<()>> + Send {
-                self.blobs.ingest(file, &content.sha256, content.size)
+            async fn keep(&self, file: &Path, content: &ArtifactContent) -> Result<()> {
+                self.blobs.put(file, &content.sha256, content.size).await
             }
 
             $(fn $call(&self, $($argument: $kind),*) -> impl Future<Output = Result<$answer>> + Send {
@@ -98,7 +94,7 @@ records! {
 
     // The dispatcher, and the ledger of its supervisors.
     claim(request: &ClaimRequest) -> Vec<Claim>;
-    save_handle(attempt: AttemptId, fence: Fence, handle: &str, spec_hash: &str, notes: &[String]) -> ();
+    save_handle(attempt: AttemptId, fence: Fence, handle: &str, notes: &[String]) -> ();
     mark_started(attempt: AttemptId, fence: Fence, image: Option<&str>, since: Option<Timestamp>) -> ();
     append_log(attempt: AttemptId, fence: Fence, chunks: &[LogChunk]) -> ();
     advance(run: RunId, events: &[Event]) -> Advanced;
@@ -127,17 +123,17 @@ records! {
     publish_health(daemon: DaemonId) -> ();
 }
 
-/// The database, the artifact folder and the source archives of a daemon.
+/// The database, the artifact store and the source archives of a daemon.
 #[derive(Debug, Clone)]
 pub struct StoreRecords {
     pub(crate) store: Store,
-    pub(crate) blobs: Blobs,
+    pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) sources: Sources,
 }
 
 impl StoreRecords {
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, sources: Sources) -> Self {
+    pub fn new(store: Store, blobs: Arc<dyn Blobs>, sources: Sources) -> Self {
         Self {
             store,
             blobs,

@@ -18,7 +18,7 @@ use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Handle, SpecHash};
+use trainyard_executor::Handle;
 use trainyard_orchestrator::attempt::allowance::{Allowance, Allowances};
 use trainyard_orchestrator::attempt::assignment::Materials;
 use trainyard_orchestrator::attempt::layers::Layers;
@@ -58,7 +58,7 @@ impl Keeps {
 impl Ledger for Keeps {
     type Next = ();
 
-    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

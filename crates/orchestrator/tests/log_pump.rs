@@ -14,8 +14,7 @@ use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::AttemptId;
 use trainyard_executor::{
-    AttemptSpec, Containers, Error, Handle, Listed, LogCursor, LogFrame, LogStream, SpecHash,
-    Status, Stream,
+    AttemptSpec, Containers, Error, Handle, Listed, LogCursor, LogFrame, LogStream, Status, Stream,
 };
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
@@ -116,7 +115,7 @@ impl Ledger for Slow {
         Ok(())
     }
 
-    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &[String]) -> Result<(), FencedOff> {
         unreachable!("only the log is written")
     }
 

@@ -16,8 +16,8 @@ use trainyard_core::Timestamp;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::ReasonCode;
+use trainyard_executor::Handle;
 use trainyard_executor::fake::Fake;
-use trainyard_executor::{Handle, SpecHash};
 use trainyard_orchestrator::attempt::assignment::Materials;
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
@@ -50,7 +50,7 @@ struct Record {
 impl Ledger for Record {
     type Next = ();
 
-    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

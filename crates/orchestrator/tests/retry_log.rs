@@ -24,7 +24,7 @@ use trainyard_core::stage::RelativePath;
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
     AttemptSpec, Attempts, BlobSink, Containers, Error, ErrorKind, Exit, Handle, ImageRequest,
-    Listed, LogCursor, LogStream, PreparedImage, Proof, SpecHash, Status,
+    Listed, LogCursor, LogStream, PreparedImage, Proof, Status,
 };
 use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
@@ -59,7 +59,7 @@ impl Record {
 impl Ledger for Record {
     type Next = ();
 
-    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use trainyard_core::adopted::Adopted;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Handle, SpecHash};
+use trainyard_executor::Handle;
 use trainyard_orchestrator::attempt::assignment::{Assignment, Materials};
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
@@ -37,7 +37,7 @@ struct Forgetful {
 impl Ledger for Forgetful {
     type Next = ();
 
-    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

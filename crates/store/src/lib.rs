@@ -8,8 +8,8 @@
 //!   against `.sqlx` when it is built (`prepare.sh` renews it).
 //! - `now` comes once for each transaction from Postgres, read in the statement that takes the lock, and is passed
 //!   down. So several daemons share one clock.
-//! - Lock order, everywhere: repo, DAG, schedule, run, stage run, attempt; runs in the order of their ids. The
-//!   admission lock comes last, and no transaction waits for a row while it holds that lock.
+//! - Lock order, everywhere: repo, DAG, schedule, run, stage run, attempt, blob; runs in the order of their ids.
+//!   The admission lock comes last, and no transaction waits for a row while it holds that lock.
 //! - No transaction is held across a slow operation.
 //! - A row that cannot be read is an error that names it, and stops only the work on that row.
 //!
@@ -45,8 +45,10 @@ pub use db::options::StoreOptions;
 pub use db::report_pace::ReportPace;
 pub use db::topics::{Follower, Topic, Topics};
 pub use db::wakes::{Concern, Wake, Wakes, Woken};
-pub use files::blobs::{Blobs, Swept};
+pub use files::blob_folder::BlobFolder;
+pub use files::blobs::{ALL_BYTES, BlobEntry, Blobs, OpenBlob};
 pub use files::logs::{LogChunk, LogSlice};
+pub use files::sweep::Swept;
 pub use fleet::daemons::{DaemonInfo, LeaseSeen};
 pub use fleet::health::{DaemonHealth, HealthProblem, ProblemKind};
 pub use fleet::leaders::Role;

@@ -164,7 +164,7 @@ impl Records for SimulatedRecords {
         look_again() -> () = Store::look_again;
         next_wake() -> NextWake = |store| Ok(store.next_wake());
 
-        save_handle(attempt: AttemptId, fence: Fence, handle: &str, _hash: &str, _notes: &[String]) -> () = {
+        save_handle(attempt: AttemptId, fence: Fence, handle: &str, _notes: &[String]) -> () = {
             let handle = handle.to_owned();
             move |store| store.created(attempt, fence, handle)
         };

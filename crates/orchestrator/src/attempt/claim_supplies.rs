@@ -1,7 +1,8 @@
 //! The supplies of a claimed attempt: from the repo's mirror, the artifact folder and the database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -13,9 +14,9 @@ use trainyard_core::id::{AttemptId, RepoId};
 use trainyard_core::name::{InputName, SecretName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
-use trainyard_executor::{InputSpec, LocalFile};
+use trainyard_executor::{Blob, InputSpec, LocalFile};
 use trainyard_forge::CommitSha;
-use trainyard_store::{Claim, Error, Store, StoredSecrets};
+use trainyard_store::{Blobs, Claim, Error, Store, StoredSecrets};
 
 use crate::attempt::assignment::{Assignment, Materials};
 use crate::attempt::mask::Masker;
@@ -93,7 +94,7 @@ impl<'a> ClaimSupplies<'a> {
         }
     }
 
-    fn input(
+    async fn input(
         &self,
         name: &InputName,
         content: Option<&ArtifactContent>,
@@ -105,13 +106,27 @@ impl<'a> ClaimSupplies<'a> {
         };
         let content =
             content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
-        let path = self.records.blobs.path_of(&content.sha256).ok_or_else(|| {
-            missing("is gone from the artifact store; run the stage that makes it again")
-        })?;
+        let stored = self
+            .records
+            .blobs
+            .size(&content.sha256)
+            .await
+            .map_err(|error| {
+                let message = format!("input {name} cannot be read: {error}");
+                Reason::new(ReasonCode::Storage, message)
+            })?;
+        if stored != Some(content.size) {
+            return Err(missing(
+                "is gone from the artifact store; run the stage that makes it again",
+            ));
+        }
         Ok(InputSpec {
             name: name.clone(),
             content: content.clone(),
-            blob: LocalFile::blob(path),
+            blob: Arc::new(StoredBlob {
+                blobs: Arc::clone(&self.records.blobs),
+                sha256: content.sha256.clone(),
+            }),
         })
     }
 
@@ -136,6 +151,19 @@ impl<'a> ClaimSupplies<'a> {
     }
 }
 
+/// Content of the artifact store.
+#[derive(Debug)]
+struct StoredBlob {
+    blobs: Arc<dyn Blobs>,
+    sha256: String,
+}
+
+impl Blob for StoredBlob {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        self.blobs.open_blocking(&self.sha256)
+    }
+}
+
 impl Supplies for ClaimSupplies<'_> {
     async fn masker(&self) -> Masker {
         if !self.are_known && self.assignment.adopted.is_some() {
@@ -150,10 +178,10 @@ impl Supplies for ClaimSupplies<'_> {
         }
         let rendered = self.assignment.render()?;
         let source = self.source(&rendered).await?;
-        let inputs = self.claim.inputs.iter();
-        let inputs = inputs
-            .map(|(name, content)| self.input(name, content.as_ref()))
-            .collect::<Result<_, _>>()?;
+        let mut inputs = Vec::new();
+        for (name, content) in &self.claim.inputs {
+            inputs.push(self.input(name, content.as_ref()).await?);
+        }
         let materials = Materials {
             source: source.map(|archive| LocalFile::blob(archive.path())),
             notes: source.map_or_else(Vec::new, |archive| archive.notes().to_vec()),

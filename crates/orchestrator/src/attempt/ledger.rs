@@ -6,7 +6,7 @@ use std::future::Future;
 use trainyard_core::Timestamp;
 use trainyard_core::artifact::{ArtifactContent, KeptOutput};
 use trainyard_core::event::AttemptEnd;
-use trainyard_executor::{Handle, SpecHash};
+use trainyard_executor::Handle;
 
 use crate::attempt::allowance::Allowance;
 use crate::attempt::log_lines::Batch;
@@ -25,7 +25,6 @@ pub trait Ledger: Send + Sync {
     fn created(
         &self,
         handle: &Handle,
-        spec: &SpecHash,
         notes: &[String],
     ) -> impl Future<Output = Result<(), FencedOff>> + Send;
 
@@ -47,7 +46,7 @@ pub trait Ledger: Send + Sync {
         async { Ok(Allowance::unlimited()) }
     }
 
-    /// Moves a collected file into the artifact store.
+    /// Puts a collected file into the artifact store, which may move it.
     fn keep(
         &self,
         file: &std::path::Path,

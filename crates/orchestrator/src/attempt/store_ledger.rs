@@ -19,7 +19,7 @@ use trainyard_core::backoff::Backoff;
 use trainyard_core::event::{AttemptEnd, Ending, Event};
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::{Reason, ReasonCode};
-use trainyard_executor::{Handle, SpecHash};
+use trainyard_executor::Handle;
 use trainyard_store::fleet::metrics::LOGS_WAITING;
 use trainyard_store::{
     Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Subject, Weight,
@@ -187,18 +187,12 @@ fn refused(what: &str, code: &str) -> String {
 impl<R: Records> Ledger for StoreLedger<'_, R> {
     type Next = Vec<Claim>;
 
-    async fn created(
-        &self,
-        handle: &Handle,
-        spec: &SpecHash,
-        notes: &[String],
-    ) -> Result<(), FencedOff> {
+    async fn created(&self, handle: &Handle, notes: &[String]) -> Result<(), FencedOff> {
         self.durably("a container's handle", || {
             self.records.save_handle(
                 self.claim.attempt,
                 self.claim.fence,
                 &handle.container,
-                &spec.0,
                 notes,
             )
         })

@@ -24,7 +24,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::{RenderedImage, RenderedStage};
 use trainyard_core::run::{AttemptRef, AttemptState, CancelledBy, Run, RunFacts};
 use trainyard_core::transition::{Step, step};
-use trainyard_executor::{Containers, Handle, InputSpec, LocalFile, SpecHash};
+use trainyard_executor::{Containers, Handle, InputSpec, LocalFile};
 use uuid::Uuid;
 
 use crate::attempt::assignment::{Assignment, Materials};
@@ -320,7 +320,7 @@ impl LocalLedger {
 impl Ledger for LocalLedger {
     type Next = ();
 
-    async fn created(&self, _: &Handle, _: &SpecHash, _: &[String]) -> Result<(), FencedOff> {
+    async fn created(&self, _: &Handle, _: &[String]) -> Result<(), FencedOff> {
         Ok(())
     }
 

@@ -37,6 +37,7 @@ mod sync_result;
 pub mod watcher;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -94,7 +95,7 @@ pub struct LoopOptions<E = AnyExecutor> {
 #[derive(Debug)]
 pub struct Loops {
     store: Store,
-    blobs: Blobs,
+    blobs: Arc<dyn Blobs>,
     git: Git,
     options: LoopOptions,
 }
@@ -107,7 +108,7 @@ pub struct LoopEnded(&'static str);
 impl Loops {
     /// The loops over a store and its mirrors.
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, git: Git, options: LoopOptions) -> Self {
+    pub fn new(store: Store, blobs: Arc<dyn Blobs>, git: Git, options: LoopOptions) -> Self {
         Self {
             store,
             blobs,

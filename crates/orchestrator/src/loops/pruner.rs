@@ -1,5 +1,6 @@
 //! The pruner: retention. Removes data that is older than the configured rules keep, in small batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ const FIRST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Pruner {
     pub store: Store,
-    pub blobs: Blobs,
+    pub blobs: Arc<dyn Blobs>,
     /// Leftover source archives.
     pub sources: Sources,
     /// Mirrors: those of repos that were removed.
@@ -73,7 +74,7 @@ impl Pruner {
     }
 
     async fn artifacts(&self) {
-        match self.store.sweep_blobs(&self.blobs, None).await {
+        match self.store.sweep_blobs(&*self.blobs, None).await {
             Ok(swept) if swept.files == 0 => {}
             Ok(swept) => info!(
                 files = swept.files,

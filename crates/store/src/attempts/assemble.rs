@@ -158,9 +158,9 @@ async fn load_inputs(
         return Ok(InputsByPlace::new());
     }
     let found = sqlx::query!(
-        "select distinct a.run, a.stage, a.output, a.kind, a.sha256, a.size
+        "select distinct a.run, a.stage, a.output, a.kind, a.sha256, b.size
          from unnest($1::bigint[], $2::integer[], $3::text[]) as u (run, stage, output)
-         join artifact a on a.run = u.run and a.stage = u.stage and a.output = u.output",
+         join artifact a on a.run = u.run and a.stage = u.stage and a.output = u.output join blob b using (sha256)",
         &runs,
         &stages,
         &outputs

@@ -4,8 +4,8 @@
 //! that under the run's lock. Which daemon holds an attempt, and how far its container is, are facts that its holder
 //! knows. The holder writes them without the run's lock, so no claim waits for a run.
 //!
-//! 1. The holder's columns are `owner`, `executor`, `engine`, `fence`, `claimed_at`, `handle`, `spec_hash`, `notes`,
-//!    `image`, `started_at`, and `state` until the attempt ends.
+//! 1. The holder's columns are `owner`, `executor`, `engine`, `fence`, `claimed_at`, `handle`, `notes`, `image`,
+//!    `started_at`, and `state` until the attempt ends.
 //! 2. A claim and an adoption take a new fence. Every later write carries it, and changes nothing under another one.
 //! 3. The version of a run does not count these writes. [`overlay`](crate::runs::state::overlay) lays them over the
 //!    run's state wherever that is used.
@@ -178,24 +178,21 @@ pub(crate) async fn release(connection: &mut PgConnection, claimed: &ClaimedRow)
 /// Records the containers of attempts. Returns the attempts that are still held under these fences.
 pub(crate) async fn created(core: &Core, notes: &[CreatedNote]) -> sqlx::Result<Vec<Uuid>> {
     let (mut ids, mut fences) = (Vec::new(), Vec::new());
-    let (mut handles, mut hashes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut handles, mut texts) = (Vec::new(), Vec::new());
     for note in notes {
         ids.push(note.attempt.0);
         fences.push(note.fence.0);
         handles.push(note.handle.clone());
-        hashes.push(note.spec_hash.clone());
         texts.push(note.notes.clone());
     }
     sqlx::query_scalar!(
-        "update attempt a set handle = u.handle, spec_hash = u.spec_hash, notes = u.notes
-         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[])
-            as u (id, fence, handle, spec_hash, notes)
+        "update attempt a set handle = u.handle, notes = u.notes
+         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]) as u (id, fence, handle, notes)
          where a.id = u.id and a.fence = u.fence and a.state in ('claimed', 'running')
          returning a.id",
         &ids,
         &fences,
         &handles,
-        &hashes,
         &texts as &[Option<String>]
     )
     .fetch_all(&core.pool)

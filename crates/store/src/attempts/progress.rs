@@ -26,7 +26,6 @@ pub(crate) struct CreatedNote {
     pub(crate) attempt: AttemptId,
     pub(crate) fence: Fence,
     pub(crate) handle: String,
-    pub(crate) spec_hash: String,
     pub(crate) notes: Option<String>,
 }
 
@@ -55,14 +54,12 @@ impl Store {
         attempt: AttemptId,
         fence: Fence,
         handle: &str,
-        spec_hash: &str,
         notes: &[String],
     ) -> Result<()> {
         let note = CreatedNote {
             attempt,
             fence,
             handle: handle.to_owned(),
-            spec_hash: spec_hash.to_owned(),
             notes: (!notes.is_empty()).then(|| recorded(notes.join("\n"))),
         };
         self.batchers.created.write(note).await

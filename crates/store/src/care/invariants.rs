@@ -14,7 +14,7 @@ use crate::db::error::Result;
 use crate::store::Store;
 
 /// How many rows of one violation are reported.
-const ROWS_AT_MOST: u32 = 20;
+pub(crate) const ROWS_AT_MOST: u32 = 20;
 
 /// A condition that must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ impl Store {
     /// on the disk until it is swept.
     pub async fn kept_by_run(&self, run: RunId) -> Result<u64> {
         let bytes = sqlx::query_scalar!(
-            r#"select (select coalesce(sum(size), 0)::bigint from artifact where run = $1)
+            r#"select (select coalesce(sum(size), 0)::bigint from artifact join blob using (sha256) where run = $1)
                 + (select coalesce(sum(replaced_bytes), 0)::bigint from attempt where run = $1) as "bytes!""#,
             run.0
         )
@@ -36,7 +36,7 @@ impl Store {
     }
 }
 
-/// Rows of `artifact`.
+/// Rows of `artifact`, and of `blob` for their content.
 #[derive(Debug, Default)]
 pub(crate) struct ArtifactColumns {
     run: Vec<i64>,
@@ -70,6 +70,9 @@ impl ArtifactColumns {
 
     /// Writes the rows. An earlier attempt of the same stage may have left the same output: the later one replaces
     /// it, and its attempt records how many bytes it replaced.
+    ///
+    /// A blob that has a row is updated, which changes nothing and locks it: a sweep cannot delete the row before the
+    /// artifact refers to it. The blobs come in the order of their hashes, so that no two writers block each other.
     pub(crate) async fn write(self, connection: &mut PgConnection) -> Result<()> {
         if self.run.is_empty() {
             return Ok(());
@@ -78,18 +81,21 @@ impl ArtifactColumns {
             "with new as materialized (
                 select * from unnest($1::bigint[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::text[],
                     $7::bigint[]) as new (run, stage, output, attempt, kind, sha256, size)
+            ), kept as (
+                insert into blob (sha256, size) select sha256, max(size) from new group by sha256 order by sha256
+                on conflict (sha256) do update set size = blob.size
             ), replaced as materialized (
-                select new.attempt, sum(old.size)::bigint as bytes
-                from new join artifact old using (run, stage, output)
-                where old.sha256 <> new.sha256 and old.size > 0 group by new.attempt
+                select new.attempt, sum(blob.size)::bigint as bytes
+                from new join artifact old using (run, stage, output) join blob on blob.sha256 = old.sha256
+                where old.sha256 <> new.sha256 and blob.size > 0 group by new.attempt
             ), counted as (
                 update attempt a set replaced_bytes = replaced.bytes from replaced where a.id = replaced.attempt
             )
-            insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
-            select new.*, clock_timestamp() from new
+            insert into artifact (run, stage, output, attempt, kind, sha256, created_at)
+            select run, stage, output, attempt, kind, sha256, clock_timestamp() from new
             on conflict (run, stage, output) do update
             set attempt = excluded.attempt, kind = excluded.kind, sha256 = excluded.sha256,
-                size = excluded.size, created_at = excluded.created_at",
+                created_at = excluded.created_at",
             &self.run,
             &self.stage,
             &self.output,

@@ -1,295 +1,81 @@
-//! The artifact store: a folder of files named by the hash of their content, `ab/cd/abcd…`.
+//! The artifact store: content by the SHA-256 of its bytes.
 //!
-//! Content never changes and is never overwritten by other content. It arrives by rename, after it was flushed to the
-//! disk, so a file that exists is complete. Content that no artifact refers to is swept, but only once it is a day
-//! old: an artifact may be about to refer to new content.
+//! [`Blobs`] is all that the daemon asks of it, so that content can be files in a folder ([`BlobFolder`]) or objects in
+//! a bucket. It promises no paths of this machine.
+//!
+//! [`BlobFolder`]: crate::files::blob_folder::BlobFolder
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::fmt;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-use tokio::sync::RwLock;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::io::AsyncRead;
 
-use crate::care::retention::Retention;
-use crate::db::error::{Error, Result};
-use crate::store::Store;
+use crate::db::error::Result;
 
-/// The age from which a file may be swept.
-const SWEEP_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The range of all bytes.
+pub const ALL_BYTES: Range<u64> = 0..u64::MAX;
 
-/// How many files one query of the database covers.
-const SWEEP_AT_ONCE: usize = 500;
-
-/// The folder for incoming content; on the same file system, so that it can be renamed.
-const INCOMING: &str = "incoming";
-
-/// The artifact store's folder. Cloning is cheap.
-#[derive(Debug, Clone)]
-pub struct Blobs {
-    root: Arc<Path>,
-    /// Arrivals share it; the sweeper takes it exclusively while it checks and removes a file.
-    sweep: Arc<RwLock<()>>,
+/// Content that is being read.
+pub struct OpenBlob {
+    /// The number of all its bytes.
+    pub size: u64,
+    /// The bytes of the range that was asked for.
+    pub bytes: Box<dyn AsyncRead + Send + Unpin>,
 }
 
-/// What a sweep removed, or would remove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Swept {
-    pub files: u64,
-    pub bytes: u64,
+/// An entry of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobEntry {
+    /// The hash of the content. What is left of an arrival that was cut short has another name.
+    pub name: String,
+    pub size: u64,
 }
 
-impl Blobs {
-    /// Opens the folder, and creates it if it is missing.
+/// Keeps content. Content never changes, and what can be read is complete. What is not a SHA-256 in lower-case hex is
+/// the hash of no content.
+pub trait Blobs: fmt::Debug + Send + Sync {
+    /// Keeps the content of a file of this machine, durably. The file may be gone afterwards. Content that is there
+    /// already becomes as young as if it came for the first time.
     ///
     /// # Errors
-    /// `Storage`, `StorageFull`.
-    pub async fn open(root: &Path) -> Result<Self> {
-        let incoming = root.join(INCOMING);
-        // Only the owner may list the folder: names are hashes, and show which known files are in the store.
-        tokio::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&incoming)
-            .await
-            .map_err(|error| failed(&incoming, error))?;
-        let root = tokio::fs::canonicalize(root)
-            .await
-            .map_err(|error| failed(root, error))?;
-        Ok(Self {
-            root: root.into(),
-            sweep: Arc::default(),
-        })
-    }
+    /// `Conflict` where the file does not have the given size or `sha256` is not a hash, `Storage`, `StorageFull`.
+    fn put<'a>(&'a self, file: &'a Path, sha256: &'a str, size: u64) -> BoxFuture<'a, Result<()>>;
 
-    /// The folder for incoming files.
-    #[must_use]
-    pub fn incoming(&self) -> PathBuf {
-        self.root.join(INCOMING)
-    }
-
-    /// An empty folder for the incoming files of one process: files that an earlier
-    /// process of this `name` left there are removed.
+    /// The number of bytes; `None` where the content is missing.
     ///
     /// # Errors
-    /// `Storage`, `StorageFull`.
-    pub async fn incoming_of(&self, name: &str) -> Result<PathBuf> {
-        let hash = hex::encode(Sha256::digest(name.as_bytes()));
-        let folder = self.incoming().join(&hash[..16]);
-        match tokio::fs::remove_dir_all(&folder).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failed(&folder, error));
-            }
-            _ => {}
-        }
-        tokio::fs::create_dir_all(&folder)
-            .await
-            .map_err(|error| failed(&folder, error))?;
-        Ok(folder)
-    }
+    /// `Storage`.
+    fn size<'a>(&'a self, sha256: &'a str) -> BoxFuture<'a, Result<Option<u64>>>;
 
-    /// The file of this content; `None` where it is missing, or `sha256` is not a hash in hex.
-    #[must_use]
-    pub fn path_of(&self, sha256: &str) -> Option<PathBuf> {
-        self.place_of(sha256).filter(|path| path.is_file())
-    }
-
-    /// Moves a file into the store under its hash. The file is gone from its old place. Content that exists already
-    /// is replaced by the same content, which resets its age.
+    /// Opens a part of the content; `None` where it is missing.
     ///
     /// # Errors
-    /// `Conflict` where the file does not have the given size, `Storage`, `StorageFull`.
-    pub async fn ingest(&self, file: &Path, sha256: &str, size: u64) -> Result<()> {
-        let to = self
-            .place_of(sha256)
-            .ok_or_else(|| Error::conflict(format!("`{sha256}` is not a SHA-256 in hex")))?;
-        let opened = tokio::fs::File::open(file)
-            .await
-            .map_err(|error| failed(file, error))?;
-        let found = opened
-            .metadata()
-            .await
-            .map_err(|error| failed(file, error))?
-            .len();
-        if found != size {
-            return Err(Error::conflict(format!(
-                "an artifact of {size} bytes has {found} bytes on disk"
-            )));
-        }
-        opened
-            .sync_all()
-            .await
-            .map_err(|error| failed(file, error))?;
-        drop(opened);
-        let folder = to.parent().unwrap_or(&self.root).to_owned();
-        tokio::fs::create_dir_all(&folder)
-            .await
-            .map_err(|error| failed(&folder, error))?;
-        let _arriving = self.sweep.read().await;
-        tokio::fs::rename(file, &to)
-            .await
-            .map_err(|error| failed(&to, error))?;
-        // The rename itself must survive a power cut as well.
-        let folder_file = tokio::fs::File::open(&folder)
-            .await
-            .map_err(|error| failed(&folder, error))?;
-        folder_file
-            .sync_all()
-            .await
-            .map_err(|error| failed(&folder, error))
-    }
+    /// `Storage`.
+    fn open<'a>(
+        &'a self,
+        sha256: &'a str,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Option<OpenBlob>>>;
 
-    fn place_of(&self, sha256: &str) -> Option<PathBuf> {
-        let is_hash = sha256.len() == 64
-            && sha256
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        is_hash.then(|| {
-            self.root
-                .join(&sha256[..2])
-                .join(&sha256[2..4])
-                .join(sha256)
-        })
-    }
-
-    /// Removes a file that is still old. `false` where it was ingested again, or is gone.
-    async fn remove_old(&self, path: &Path) -> Result<bool> {
-        let _alone = self.sweep.write().await;
-        if !is_old(path).await {
-            return Ok(false);
-        }
-        match tokio::fs::remove_file(path).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed(path, error)),
-        }
-    }
-}
-
-impl Store {
-    /// Removes content that no artifact refers to, and leftovers of arrivals, once they are a day old. `dry_run` only
-    /// counts what could be removed once the runs that this rule does not keep are gone.
+    /// Opens the content for a thread that may block, and that must not wait for another such thread.
     ///
     /// # Errors
-    /// An error of the folder or the database.
-    pub async fn sweep_blobs(&self, blobs: &Blobs, dry_run: Option<&Retention>) -> Result<Swept> {
-        let gone = match dry_run {
-            Some(rule) => self.old_runs(rule).await?.runs,
-            None => Vec::new(),
-        };
-        let dry_run = dry_run.is_some();
-        let mut swept = Swept::default();
-        for file in list(&blobs.incoming(), 1).await? {
-            self.sweep_file(blobs, &file, dry_run, &mut swept).await?;
-        }
-        for folder in folders(&blobs.root).await? {
-            let files = list(&folder, 1).await?;
-            for files in files.chunks(SWEEP_AT_ONCE) {
-                let hashes: Vec<String> = files.iter().filter_map(|file| hash_of(file)).collect();
-                let used = sqlx::query!(
-                    "select distinct sha256 from artifact where sha256 = any($1) and run <> all($2)",
-                    &hashes,
-                    &gone
-                )
-                .fetch_all(&self.core.pool)
-                .await?;
-                for file in files {
-                    let hash = hash_of(file);
-                    if !used.iter().any(|row| Some(&row.sha256) == hash.as_ref()) {
-                        self.sweep_file(blobs, file, dry_run, &mut swept).await?;
-                    }
-                }
-            }
-        }
-        Ok(swept)
-    }
+    /// `NotFound` where it is missing.
+    fn open_blocking(&self, sha256: &str) -> io::Result<Box<dyn Read + Send>>;
 
-    async fn sweep_file(
-        &self,
-        blobs: &Blobs,
-        file: &Path,
-        dry_run: bool,
-        swept: &mut Swept,
-    ) -> Result<()> {
-        let Ok(metadata) = tokio::fs::metadata(file).await else {
-            return Ok(());
-        };
-        let removed = if dry_run {
-            is_old(file).await
-        } else {
-            blobs.remove_old(file).await?
-        };
-        if removed {
-            swept.files += 1;
-            swept.bytes += metadata.len();
-        }
-        Ok(())
-    }
-}
+    /// Everything that came longer ago than this.
+    fn list(&self, older_than: Duration) -> BoxStream<'_, Result<BlobEntry>>;
 
-fn hash_of(file: &Path) -> Option<String> {
-    file.file_name()
-        .and_then(|name| name.to_str())
-        .map(ToOwned::to_owned)
-}
-
-async fn is_old(path: &Path) -> bool {
-    // A file whose age is not known is not removed.
-    let modified = tokio::fs::metadata(path)
-        .await
-        .and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > SWEEP_AFTER))
-}
-
-/// The folders that are named by the first two digits.
-async fn folders(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
-    let mut entries = tokio::fs::read_dir(root)
-        .await
-        .map_err(|error| failed(root, error))?;
-    while let Some(entry) = entries
-        .next_entry()
-        .await
-        .map_err(|error| failed(root, error))?
-    {
-        if entry.file_name().len() == 2 {
-            folders.push(entry.path());
-        }
-    }
-    Ok(folders)
-}
-
-/// The files of a folder, or of the folders within it.
-async fn list(folder: &Path, depth: u32) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut open = vec![(folder.to_owned(), depth)];
-    while let Some((folder, depth)) = open.pop() {
-        let mut entries = tokio::fs::read_dir(&folder)
-            .await
-            .map_err(|error| failed(&folder, error))?;
-        while let Some(entry) = entries
-            .next_entry()
-            .await
-            .map_err(|error| failed(&folder, error))?
-        {
-            let Ok(kind) = entry.file_type().await else {
-                continue;
-            };
-            if kind.is_file() {
-                files.push(entry.path());
-            } else if kind.is_dir() && depth > 0 {
-                open.push((entry.path(), depth - 1));
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn failed(path: &Path, source: std::io::Error) -> Error {
-    let path = path.display().to_string();
-    match source.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::StorageFull { path, source },
-        _ => Error::Storage { path, source },
-    }
+    /// Removes an entry that came longer ago than this; `false` where it came again, or is gone. Content that comes at
+    /// the same moment stays.
+    ///
+    /// # Errors
+    /// `Storage`.
+    fn remove_old<'a>(&'a self, name: &'a str, older_than: Duration)
+    -> BoxFuture<'a, Result<bool>>;
 }

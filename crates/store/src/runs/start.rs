@@ -266,6 +266,10 @@ async fn new_run(
             return Ok((Run::new(&pinned.dag, facts), None));
         }
     };
+    // Retention deletes it only once this run has its own references to the content of its artifacts.
+    sqlx::query!("select id from run where id = $1 for key share", of.0)
+        .fetch_optional(&mut *connection)
+        .await?;
     let known = load_runs(core, connection, &[of.0])
         .await?
         .remove(&of)
@@ -456,8 +460,8 @@ async fn copy_results(
     }
     metrics.write(connection).await?;
     sqlx::query!(
-        "insert into artifact (run, stage, output, attempt, kind, sha256, size, created_at)
-         select $1, place.is_at, a.output, a.attempt, a.kind, a.sha256, a.size, a.created_at
+        "insert into artifact (run, stage, output, attempt, kind, sha256, created_at)
+         select $1, place.is_at, a.output, a.attempt, a.kind, a.sha256, a.created_at
          from artifact a join unnest($3::integer[], $4::integer[]) as place (was_at, is_at) on place.was_at = a.stage
          where a.run = $2",
         run.facts.id.0,

@@ -45,7 +45,8 @@ impl Store {
             select (select count(*) from gone) as "runs!",
                 (select count(*) from gone where phase <> 'finished') as "unfinished_runs!",
                 (select count(*) from artifact where run in (select id from gone)) as "artifacts!",
-                (select coalesce(sum(size), 0)::bigint from artifact where run in (select id from gone)) as "bytes!",
+                (select coalesce(sum(size), 0)::bigint from artifact join blob using (sha256)
+                    where run in (select id from gone)) as "bytes!",
                 (select coalesce(sum(l.length), 0)::bigint from attempt_log l join attempt a on a.id = l.attempt
                     where a.run in (select id from gone) and l.pruned_at is null) as "log_bytes!""#,
             dags

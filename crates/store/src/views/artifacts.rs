@@ -10,8 +10,8 @@ impl Store {
     /// The artifacts of a run, in the order of its stages.
     pub async fn list_artifacts(&self, run: RunId) -> Result<Vec<Artifact>> {
         let artifacts = sqlx::query!(
-            "select s.name as stage, a.output, a.kind, a.sha256, a.size, a.created_at
-             from artifact a join stage_run s on s.run = a.run and s.position = a.stage
+            "select s.name as stage, a.output, a.kind, a.sha256, b.size, a.created_at
+             from artifact a join stage_run s on s.run = a.run and s.position = a.stage join blob b using (sha256)
              where a.run = $1 order by a.stage, a.output",
             run.0
         )

@@ -90,7 +90,7 @@ async fn an_adopted_attempt_comes_with_all_that_was_recorded_of_it() {
     let (attempt, fence) = (claim.attempt, claim.fence);
     place
         .store
-        .save_handle(attempt, fence, "container", "hash", &[])
+        .save_handle(attempt, fence, "container", &[])
         .await
         .unwrap();
     place
@@ -253,7 +253,7 @@ async fn an_ended_attempt_waits_for_its_container_to_be_removed() {
     let claim = place.claim_one().await;
     place
         .store
-        .save_handle(claim.attempt, claim.fence, "container", "hash", &[])
+        .save_handle(claim.attempt, claim.fence, "container", &[])
         .await
         .unwrap();
     let request = place.request(1);

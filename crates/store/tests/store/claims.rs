@@ -299,9 +299,7 @@ async fn a_late_writer_is_fenced_off_everywhere() {
         cursor: None,
     };
     assert!(matches!(
-        store
-            .save_handle(old.attempt, old.fence, "c", "h", &[])
-            .await,
+        store.save_handle(old.attempt, old.fence, "c", &[]).await,
         Err(Error::Fenced)
     ));
     assert!(matches!(

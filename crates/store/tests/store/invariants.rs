@@ -21,7 +21,7 @@ use crate::pushes::{file, push, scheduled};
 async fn run_through(place: &Place, claim: &Claim, end: trainyard_core::event::AttemptEnd) {
     let store = &place.store;
     store
-        .save_handle(claim.attempt, claim.fence, "container", "hash", &[])
+        .save_handle(claim.attempt, claim.fence, "container", &[])
         .await
         .unwrap();
     store

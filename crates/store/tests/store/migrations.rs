@@ -80,10 +80,12 @@ const SAMPLES: &[(i64, &str)] = &[
             values (now(), 'token', '00000000-0000-7000-8000-000000000004', 'laptop', '192.0.2.1', 'secret.set', 'DSN',
                 'shop', '{}');",
     ),
+    (20_261_129_220_001, ""),
+    (20_261_129_220_002, ""),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn migrations_apply_one_by_one_over_a_database_in_use() {
+/// A database that was in use after each of the migrations.
+async fn migrated_in_use() -> (String, PgPool) {
     let url = empty_database().await;
     let pool = PgPool::connect(&url).await.unwrap();
     for migration in MIGRATOR.iter() {
@@ -95,6 +97,12 @@ async fn migrations_apply_one_by_one_over_a_database_in_use() {
             .unwrap_or_else(|| panic!("migration {} has no sample rows here", migration.version));
         sqlx::raw_sql(*rows).execute(&pool).await.unwrap();
     }
+    (url, pool)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_apply_one_by_one_over_a_database_in_use() {
+    let (url, _) = migrated_in_use().await;
     Store::connect(&StoreOptions::new(url))
         .await
         .unwrap()
@@ -105,12 +113,7 @@ async fn migrations_apply_one_by_one_over_a_database_in_use() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_has_sample_rows() {
-    let url = empty_database().await;
-    let pool = PgPool::connect(&url).await.unwrap();
-    MIGRATOR.run(&pool).await.unwrap();
-    for (_, rows) in SAMPLES {
-        sqlx::raw_sql(*rows).execute(&pool).await.unwrap();
-    }
+    let (_, pool) = migrated_in_use().await;
     let empty: Vec<String> = sqlx::query_scalar(
         "select table_name::text from information_schema.tables
          where table_schema = 'public' and table_type = 'BASE TABLE'
@@ -121,6 +124,32 @@ async fn every_table_has_sample_rows() {
     .await
     .unwrap();
     assert_eq!(empty, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_of_artifacts_of_earlier_versions_has_an_owner() {
+    let (_, pool) = migrated_in_use().await;
+    let blobs: Vec<(String, i64, i64)> =
+        sqlx::query_as("select sha256, size, run from blob join blob_reference using (sha256)")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    assert_eq!(blobs, [("ab".repeat(32), 3, 1)]);
+}
+
+/// Otherwise the sweep would try to delete content that such a table refers to, and fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_that_refers_to_blobs_is_asked_for_references() {
+    let place = Place::new().await;
+    let unasked = place
+        .count(
+            "select count(*) from pg_constraint c
+             where contype = 'f' and confrelid = 'blob'::regclass and not exists (
+                select from information_schema.view_column_usage
+                where view_name = 'blob_reference' and table_name = c.conrelid::regclass::text)",
+        )
+        .await;
+    assert_eq!(unasked, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

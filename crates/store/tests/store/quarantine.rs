@@ -91,7 +91,7 @@ async fn taken_over(noted: bool) -> String {
     let claim = claims.iter().find(of_poisoned).unwrap();
     if noted {
         let (attempt, fence) = (claim.attempt, claim.fence);
-        let saved = place.store.save_handle(attempt, fence, "box", "hash", &[]);
+        let saved = place.store.save_handle(attempt, fence, "box", &[]);
         saved.await.unwrap();
     }
     place.store.stop_daemon(place.daemon).await.unwrap();

@@ -133,6 +133,23 @@ async fn a_retry_takes_over_results_metrics_and_artifacts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_a_run_that_is_being_deleted_is_refused() {
+    let place = Place::new().await;
+    let (ids, run) = half_done(&place).await;
+    let mut retention = place.raw.begin().await.unwrap();
+    sqlx::raw_sql("delete from run")
+        .execute(&mut *retention)
+        .await
+        .unwrap();
+    let new = retry(ids, run, Again::FromFailed);
+    let (why, ()) = tokio::join!(refused(&place, &new), async {
+        place.until_waiting(1).await;
+        retention.commit().await.unwrap();
+    });
+    assert!(why.contains("run 1"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_resumed_with_other_code_takes_over_the_stages_that_have_not_changed() {
     let place = Place::new().await;
     let (ids, run) = half_done(&place).await;

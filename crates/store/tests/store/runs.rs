@@ -51,7 +51,7 @@ async fn a_chain_runs_to_its_end_in_order() {
         assert_eq!(claim.reference.stage.0, at);
         place
             .store
-            .save_handle(claim.attempt, claim.fence, "c", "h", &[])
+            .save_handle(claim.attempt, claim.fence, "c", &[])
             .await
             .unwrap();
         place

@@ -59,7 +59,7 @@ impl Doctor {
             Ok(())
         } else {
             Err(Failure::refused(
-                "the database violates invariants; this is a bug in Trainyard, or rows were changed by hand",
+                "the database violates invariants; this is a bug in Trainyard, or rows or files were changed by hand",
             ))
         }
     }

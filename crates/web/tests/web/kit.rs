@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,7 +27,7 @@ use trainyard_core::name::{RepoName, SecretName};
 use trainyard_core::principal::{Act, Principal};
 use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
-    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention,
+    BlobFolder, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention,
     SecretKey, Store, StoreOptions,
 };
 use trainyard_web::{
@@ -52,7 +52,7 @@ pub(crate) struct Place {
     pub(crate) admin: String,
     pub(crate) reader: String,
     pub(crate) strangers: Strangers,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// An answer, read whole.
@@ -146,7 +146,8 @@ impl Place {
             .await
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(&folder.path().join("artifacts")).await.unwrap();
+        let artifacts = folder.path().join("artifacts");
+        let blobs = Arc::new(BlobFolder::open(&artifacts).await.unwrap());
         let rules = UrlRules {
             allow_file_urls: true,
             ..UrlRules::default()
@@ -186,7 +187,7 @@ impl Place {
             admin: admin.secret,
             reader: reader.secret,
             strangers,
-            _folder: folder,
+            folder,
         }
     }
 

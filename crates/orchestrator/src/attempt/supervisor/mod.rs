@@ -270,7 +270,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
             Ok(handle) => handle,
             Err(end) => return Ok(StartingPoint::Ended(end)),
         };
-        self.ledger.created(&handle, &spec.hash(), &notes).await?;
+        self.ledger.created(&handle, &notes).await?;
         if self.assignment.adopted.is_some() {
             // Adopted by name: an earlier claim may have started it and died before recording that.
             match self.look_until_sure(&handle).await {

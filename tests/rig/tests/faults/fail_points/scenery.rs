@@ -70,8 +70,8 @@ fn files(witness: &Witness, fetched: &str) -> Vec<(String, String)> {
             "dags/alone.yaml",
             one(
                 "concurrency: {limit: 1, overlap: queue}\n",
-                "",
-                "echo alone",
+                "outputs: {own: own}, ",
+                "head -c 16 /dev/urandom > $OUTPUTS/own",
             ),
         ),
         (

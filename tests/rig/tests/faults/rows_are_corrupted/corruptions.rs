@@ -17,7 +17,7 @@ use Becomes::{Alone, Held, Refused};
 pub(super) type Corruption = (&'static str, Becomes);
 
 /// Of a run with a stage that runs.
-pub(super) const RUNS: [Corruption; 43] = [
+pub(super) const RUNS: [Corruption; 42] = [
     (
         "update dag_version set spec = '{\"format\": 1, \"stages\": 17}' where dag = '$dag'",
         Held,
@@ -101,10 +101,6 @@ pub(super) const RUNS: [Corruption; 43] = [
     ("update attempt set fence = -1 where run = $run", Alone),
     (
         "update attempt set handle = E'\\x01 no handle' where run = $run",
-        Alone,
-    ),
-    (
-        "update attempt set spec_hash = 'no hash' where run = $run",
         Alone,
     ),
     (
