@@ -84,7 +84,7 @@ const SAMPLES: &[(i64, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_apply_one_by_one_over_a_database_in_use() {
-    let url = empty_database().await;
+    let url = empty_database();
     let pool = PgPool::connect(&url).await.unwrap();
     for migration in MIGRATOR.iter() {
         MIGRATOR.run_to(migration.version, &pool).await.unwrap();
@@ -105,7 +105,7 @@ async fn migrations_apply_one_by_one_over_a_database_in_use() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_has_sample_rows() {
-    let url = empty_database().await;
+    let url = empty_database();
     let pool = PgPool::connect(&url).await.unwrap();
     MIGRATOR.run(&pool).await.unwrap();
     for (_, rows) in SAMPLES {
@@ -138,7 +138,7 @@ async fn a_database_of_a_build_before_the_first_release_is_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_can_migrate_at_the_same_time() {
-    let url = empty_database().await;
+    let url = empty_database();
     let migrating = (0..4).map(|_| {
         let options = StoreOptions::new(url.clone());
         tokio::spawn(async move { Store::connect(&options).await.unwrap().migrate().await })
