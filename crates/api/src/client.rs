@@ -89,7 +89,7 @@ pub struct Client {
 pub type Download = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, ClientError>> + Send>>;
 
 /// A query; pairs that are `None` are left out.
-pub(crate) type Query<'a> = [(&'a str, Option<String>)];
+pub(crate) type QueryPairs<'a> = [(&'a str, Option<String>)];
 
 impl Client {
     /// A client for the daemon at `url`, `http://host:port`.
@@ -146,7 +146,7 @@ impl Client {
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
-        query: &Query<'_>,
+        query: &QueryPairs<'_>,
     ) -> Result<T, ClientError> {
         let set: Vec<(&str, &String)> = query
             .iter()

@@ -9,27 +9,22 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
+use trainyard_core::backoff::Backoff;
+use uuid::Uuid;
 
 use crate::{Client, ClientError, LogPage, RunDetail, RunEvent};
 
 /// How long one call waits for news. Shorter than what proxies commonly cut off.
 const WAIT: Duration = Duration::from_secs(25);
 
-/// The waits between retries while the daemon does not answer; together about a minute.
-const PAUSES: [Duration; 12] = [
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(5),
-    Duration::from_secs(5),
-    Duration::from_secs(8),
-    Duration::from_secs(8),
-    Duration::from_secs(8),
-    Duration::from_secs(8),
-    Duration::from_secs(10),
-];
+/// How often a call is retried while the daemon does not answer: for about a minute.
+const RETRIES: u32 = 12;
+
+/// The first wait before a retry.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait before a retry.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
 impl Client {
     /// The run as it is now, and again after each change, to its end.
@@ -163,13 +158,14 @@ async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let mut pauses = PAUSES.into_iter();
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, Uuid::new_v4());
+    let mut retries = 0;
     loop {
         match call().await {
-            Err(error) if error.may_pass() => match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(error),
-            },
+            Err(error) if error.may_pass() && retries < RETRIES => {
+                retries += 1;
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
             answer => return answer,
         }
     }

@@ -31,7 +31,7 @@
 //! | GET `/runs/{run}` | | [`RunDetail`] |
 //! | POST `/runs/{run}/cancel` | | [`Run`] |
 //! | POST `/runs/{run}/abandon` | | [`Run`] |
-//! | POST `/runs/{run}/retry` | [`Retry`] | [`RunStarted`] |
+//! | POST `/runs/{run}/retry` | [`RetryRequest`] | [`RunStarted`] |
 //! | GET `/runs/{run}/events` | `after`, `wait_seconds` | [`Listing`] of [`RunEvent`] |
 //! | GET `/runs/{run}/stages/{stage}/log` | `attempt`, `offset`, `wait_seconds` | [`LogPage`] |
 //! | GET `/runs/{run}/artifacts` | | [`Listing`] of [`Artifact`] |
@@ -63,6 +63,7 @@
 mod audit;
 mod client;
 mod dag;
+mod declared;
 mod follow;
 mod log;
 mod repo;
@@ -76,14 +77,15 @@ pub use dag::{
     ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,
     StageOutline, Tick, Trigger,
 };
+pub use declared::json_values;
 pub use log::{LogLine, LogPage, text_bytes};
 pub use repo::{
     Branch, ChangeRepo, Delivery, History, NewRepo, Repo, RepoDetail, RepoSaved, Secret,
     SecretValue,
 };
 pub use run::{
-    Artifact, Attempt, CancelRuns, Cause, Metric, Reason, Retry, Run, RunDetail, RunEvent,
-    RunSelection, RunStarted, RunsCancelled, Stage,
+    Artifact, Attempt, CancelRuns, Cause, Metric, MetricSelection, Reason, RetryRequest, Run,
+    RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,
@@ -94,5 +96,4 @@ pub use system::{
 /// The prefix of every path of the API.
 pub const PREFIX: &str = "/api/v1";
 
-/// A moment in UTC.
-pub type Timestamp = chrono::DateTime<chrono::Utc>;
+pub use trainyard_core::Timestamp;

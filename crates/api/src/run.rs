@@ -242,6 +242,21 @@ pub struct RunSelection {
     pub limit: Option<u32>,
 }
 
+/// Filters for a list of metrics, those of the newest runs first. A metric must match all that are given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricSelection {
+    /// Of this run.
+    pub run: Option<i64>,
+    /// Of this DAG: `REPO/NAME` or `NAME`.
+    pub dag: Option<String>,
+    /// Of stages of this name.
+    pub stage: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// At most this many; 200 without it.
+    pub limit: Option<u32>,
+}
+
 /// A run that a request started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {
@@ -293,8 +308,9 @@ pub struct RunsCancelled {
 /// At another commit the run is resumed: it reuses the results of stages that succeeded and whose definition has not
 /// changed, as with `from_failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[schema(as = Retry)]
 #[serde(deny_unknown_fields)]
-pub struct Retry {
+pub struct RetryRequest {
     /// Only the stages that did not succeed, and all after them.
     #[serde(default)]
     pub from_failed: bool,

@@ -20,6 +20,7 @@ pub mod adopted;
 pub mod again;
 pub mod ahead;
 pub mod artifact;
+pub mod backoff;
 pub mod cause;
 pub mod cron;
 pub mod dag;

@@ -13,7 +13,7 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::overlap::Overlap;
 use trainyard_core::run::{CancelledBy, Run};
 use trainyard_core::stage::{DeclaredOutput, Keep, RelativePath, Stage};
-use trainyard_core::why::{Holder, Paused, PoolUse, Queue, why, why_not_started};
+use trainyard_core::why::{Holder, Pause, PoolUse, Queue, why, why_not_started};
 
 use crate::generate::draft::{after, dag_of, index, named, noon, run_of};
 use crate::generate::gpu;
@@ -174,11 +174,11 @@ fn a_run_waits_for_the_runs_of_its_group() {
 fn a_stage_that_could_go_waits_while_no_daemon_starts_anything() {
     let mut scene = scene(vec![named("train")]).start();
     scene.queue.paused = vec![
-        Paused {
+        Pause {
             what: "Docker does not answer".to_owned(),
             since: noon(),
         },
-        Paused {
+        Pause {
             what: "a disk is full".to_owned(),
             since: noon(),
         },

@@ -65,14 +65,14 @@ pub fn connections(http: &Http, descriptors: u64) -> Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Size;
+    use crate::config::ByteSize;
 
     fn http(connections: Option<u32>, connections_per_address: Option<u32>) -> Http {
         Http {
             connections,
             connections_per_address,
-            bodies: Size::mebibytes(64),
-            answers: Size::mebibytes(64),
+            bodies: ByteSize::mebibytes(64),
+            answers: ByteSize::mebibytes(64),
         }
     }
 

@@ -8,7 +8,7 @@ use trainyard_executor::{Containers, Limits};
 use trainyard_forge::Git;
 use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::supervisor::Surroundings;
-use trainyard_orchestrator::health::space::{Look, Place, PlaceRole};
+use trainyard_orchestrator::health::space::{Disk, DiskRole, SpaceReader};
 use trainyard_orchestrator::loops::{LoopOptions, Loops};
 use trainyard_store::{Blobs, ClaimCapacity, DaemonInfo, Store};
 
@@ -65,8 +65,8 @@ pub(crate) async fn engine(
     let root = executor::local_root(&executor, config.docker.host.as_deref()).await?;
     let layers = match &root {
         Some(root) => {
-            let look = Look::default();
-            Layers::on_disk(config.limits.layer.0, root.clone(), config.floor(), look)
+            let reader = SpaceReader::default();
+            Layers::on_disk(config.limits.layer.0, root.clone(), config.floor(), reader)
         }
         None => Layers::new(config.limits.layer.0),
     };
@@ -125,12 +125,12 @@ pub(crate) fn capacity(config: &Config) -> ClaimCapacity {
 }
 
 /// The folders whose disks are monitored.
-fn places(config: &Config, data: &DataDir, engine: Option<PathBuf>) -> Vec<Place> {
-    let place = |role, path| Place { role, path };
+fn places(config: &Config, data: &DataDir, engine: Option<PathBuf>) -> Vec<Disk> {
+    let place = |role, path| Disk { role, path };
     let own = [
-        place(PlaceRole::Data, data.path().to_owned()),
-        place(PlaceRole::Artifacts, config.artifacts_dir.clone()),
+        place(DiskRole::Data, data.path().to_owned()),
+        place(DiskRole::Artifacts, config.artifacts_dir.clone()),
     ];
-    let engine = engine.map(|root| place(PlaceRole::Engine, root));
+    let engine = engine.map(|root| place(DiskRole::Engine, root));
     own.into_iter().chain(engine).collect()
 }

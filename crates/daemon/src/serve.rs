@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use trainyard_app::{App, AppSettings};
 use trainyard_core::measure::in_words;
 use trainyard_forge::RemoteUrl;
 use trainyard_orchestrator::loops::LoopEnded;
@@ -113,7 +114,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     telemetry::install(&config.log)?;
     // Before any descriptor is in use.
     let _ = descriptors::raise();
-    let figures = telemetry::record_figures()?;
+    let metrics = telemetry::record_metrics()?;
     let repos = &named(repos, &url_rules(&config))?;
     let stopping = shutdown::on_signals()?;
     let known = KnownFolders::of_this_user();
@@ -145,7 +146,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
                 &data,
                 url.clone(),
                 listener,
-                figures,
+                metrics,
                 stopping.asked,
             );
             return within(served, &stopping.overdue).await;
@@ -164,7 +165,7 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     }
     stopping.at_the_last(postgres.halt());
     let asked = stopping.asked.clone();
-    let served = on_database(&config, repos, &data, url, listener, figures, asked);
+    let served = on_database(&config, repos, &data, url, listener, metrics, asked);
     let served = within(served, &stopping.overdue).await;
     let stopped = postgres.stop().await;
     if stopping.now.is_cancelled() {
@@ -191,7 +192,7 @@ async fn on_database(
     data: &DataDir,
     url: SecretString,
     listener: TcpListener,
-    figures: Render,
+    metrics: Render,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let key_file = &config.secret_key_file;
@@ -242,9 +243,10 @@ async fn on_database(
     let followed = follow(&store, &starter(), repos, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
-    let settings = web_settings(config, &listens_at, figures);
+    let app = App::new(store.clone(), blobs, git, app_settings(config, &listens_at));
+    let settings = web_settings(config, metrics);
     let strangers = settings.strangers.clone();
-    let router = trainyard_web::router(WebState::new(store.clone(), blobs, git, settings));
+    let router = trainyard_web::router(WebState::new(app, settings));
 
     let token = admin_token(&store, data, &daemon).await?;
     let published = endpoint::publish(
@@ -330,22 +332,27 @@ pub(crate) fn version() -> &'static str {
     std::hint::black_box(env!("CARGO_PKG_VERSION"))
 }
 
-fn web_settings(config: &Config, listens_at: &str, figures: Render) -> WebSettings {
+fn app_settings(config: &Config, listens_at: &str) -> AppSettings {
     let public_url = config.public_url.as_deref().unwrap_or(listens_at);
-    WebSettings {
+    AppSettings {
         version: version().to_owned(),
         public_url: public_url.to_owned(),
         capacity: capacity(config),
         grace: config.stage.grace.0,
         retention: retention(config),
         poll_every: config.poll_every.0,
-        look_at_most: LOOK_AT_MOST,
+        refresh_at_most: LOOK_AT_MOST,
+    }
+}
+
+fn web_settings(config: &Config, metrics: Render) -> WebSettings {
+    WebSettings {
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
         bodies: BodyBudget::new(usize::try_from(config.http.bodies.0).unwrap_or(usize::MAX)),
         answers: AnswerBudget::new(usize::try_from(config.http.answers.0).unwrap_or(usize::MAX)),
         strangers: Strangers::default(),
-        figures,
-        figures_are_public: config.metrics.public,
+        metrics,
+        metrics_are_public: config.metrics.public,
     }
 }
 

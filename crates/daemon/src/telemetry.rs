@@ -20,7 +20,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use trainyard_store::fleet::figures;
+use trainyard_store::fleet;
 use trainyard_web::Render;
 
 use crate::config::{Log, LogFormat};
@@ -83,11 +83,11 @@ fn is_trusted(metadata: &Metadata<'_>) -> bool {
 ///
 /// # Errors
 /// A recorder is installed already.
-pub fn record_figures() -> Result<Render, TelemetryError> {
+pub fn record_metrics() -> Result<Render, TelemetryError> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::Recorded)?;
-    figures::begin();
+    fleet::metrics::begin();
     Ok(Render::new(move || handle.render()))
 }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use clap::Parser;
 use secrecy::ExposeSecret;
 use trainyard_daemon::data_dir::Said;
-use trainyard_daemon::doctor::{Check, Status, examine, worst};
+use trainyard_daemon::doctor::{Check, CheckStatus, examine, worst};
 use trainyard_daemon::{Config, DataDir, DevArgs, PrivateCluster, crypto, secret_key};
 use trainyard_store::{SecretKey, Store, StoreOptions};
 
@@ -79,15 +79,15 @@ async fn each_thing_that_is_missing_says_what_to_do() {
     ])
     .await;
     for (name, status) in [
-        ("Docker engine", Status::Failed),
-        ("Postgres", Status::Failed),
-        ("Address", Status::Warning),
+        ("Docker engine", CheckStatus::Failed),
+        ("Postgres", CheckStatus::Failed),
+        ("Address", CheckStatus::Warning),
     ] {
         let check = find(&checks, name);
         assert_eq!(check.status, status, "{check:?}");
         assert!(check.what_to_do.is_some(), "{check:?}");
     }
-    assert_eq!(worst(&checks), Status::Failed);
+    assert_eq!(worst(&checks), CheckStatus::Failed);
     let json = serde_json::to_string(&checks).unwrap();
     assert!(
         json.contains("\"failed\"") && json.contains("127.0.0.1:1"),
@@ -99,7 +99,7 @@ async fn each_thing_that_is_missing_says_what_to_do() {
 #[tokio::test]
 async fn a_daemon_that_runs_no_stages_gets_a_warning() {
     let checks = checks(&["--executor", "fake"]).await;
-    assert_eq!(find(&checks, "Executor").status, Status::Warning);
+    assert_eq!(find(&checks, "Executor").status, CheckStatus::Warning);
 }
 
 /// Stops the Postgres that a failing test leaves behind.
@@ -132,7 +132,7 @@ async fn a_key_that_is_not_the_databases_or_is_missing_fails_the_check() {
         let arguments = ["--database-url", url, "--secret-key-file", &key_file];
         find(&checks(&arguments).await, "Key for secrets").clone()
     };
-    assert_eq!(check().await.status, Status::Ok, "no key was used yet");
+    assert_eq!(check().await.status, CheckStatus::Ok, "no key was used yet");
 
     let made = secret_key::read_or_create(&key_file).unwrap();
     let mut options = StoreOptions::new(cluster.url());
@@ -140,17 +140,17 @@ async fn a_key_that_is_not_the_databases_or_is_missing_fails_the_check() {
     let store = Store::connect(&options).await.unwrap();
     store.migrate().await.unwrap();
     store.close().await;
-    assert_eq!(check().await.status, Status::Ok);
+    assert_eq!(check().await.status, CheckStatus::Ok);
 
     std::fs::remove_file(&key_file).unwrap();
     let missing = check().await;
-    assert_eq!(missing.status, Status::Failed);
+    assert_eq!(missing.status, CheckStatus::Failed);
     assert!(missing.detail.contains("is missing"), "{missing:?}");
     assert!(!key_file.exists(), "the check made a key");
 
     secret_key::read_or_create(&key_file).unwrap();
     let wrong = check().await;
-    assert_eq!(wrong.status, Status::Failed);
+    assert_eq!(wrong.status, CheckStatus::Failed);
     assert!(wrong.detail.contains("another key"), "{wrong:?}");
     cluster.stop().await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use trainyard_core::id::{Fence, InstanceId};
 use trainyard_core::render::{RenderedCommand, RenderedImage};
 use trainyard_core::stage::PullPolicy;
-use trainyard_executor::conformance::{Kit, MissingProgram, Program, Subject};
+use trainyard_executor::conformance::{Candidate, Kit, MissingProgram, Program};
 use trainyard_executor::fake::Fake;
 use trainyard_executor::{
     Attempts, Containers, ErrorKind, ImageRequest, Status, Stream, conformance_tests,
@@ -20,7 +20,7 @@ impl Scripted {
     }
 }
 
-impl Subject for Scripted {
+impl Candidate for Scripted {
     type Executor = Fake;
 
     async fn make(&self) -> Fake {

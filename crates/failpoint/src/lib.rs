@@ -27,16 +27,16 @@ use futures_util::Stream;
 #[cfg(feature = "enabled")]
 use futures_util::{StreamExt as _, stream};
 
-pub use self::point::{Moment, Point};
+pub use self::point::{Point, Side};
 
 /// A call with an effect outside of this process.
-pub trait Effect: Future + Sized {
+pub trait AtPoint: Future + Sized {
     /// The call, with a point before and after it. An injected failure looks like a connection that broke: before the
     /// call nothing has happened, after it everything has, and the caller cannot know which.
     fn at(self, point: Point) -> impl Future<Output = Self::Output>;
 }
 
-impl<F, T, E> Effect for F
+impl<F, T, E> AtPoint for F
 where
     F: Future<Output = Result<T, E>>,
     E: From<io::Error>,
@@ -49,10 +49,10 @@ where
 
     #[cfg(feature = "enabled")]
     async fn at(self, point: Point) -> Self::Output {
-        plan::reach(point, Moment::Before).await?;
+        plan::reach(point, Side::Before).await?;
         // Reached whatever the answer was.
         let answer = self.await;
-        plan::reach(point, Moment::After).await?;
+        plan::reach(point, Side::After).await?;
         answer
     }
 }
@@ -76,15 +76,13 @@ where
 
     #[cfg(feature = "enabled")]
     fn at(self, point: Point) -> impl Stream<Item = Self::Item> {
-        let reach = move |moment| {
+        let reach = move |side| {
             // Only the failure is passed on.
-            stream::once(plan::reach(point, moment)).filter_map(|reached| {
+            stream::once(plan::reach(point, side)).filter_map(|reached| {
                 std::future::ready(reached.err().map(|error| Err(E::from(error))))
             })
         };
-        reach(Moment::Before)
-            .chain(self)
-            .chain(reach(Moment::After))
+        reach(Side::Before).chain(self).chain(reach(Side::After))
     }
 }
 
@@ -136,7 +134,7 @@ static READS_NEXT_FORMAT: LazyLock<bool> =
 #[must_use]
 pub fn places() -> Option<Vec<String>> {
     let all = Point::ALL.iter();
-    let places = all.flat_map(|point| Moment::ALL.map(|moment| format!("{point}.{moment}")));
+    let places = all.flat_map(|point| Side::ALL.map(|side| format!("{point}.{side}")));
     cfg!(feature = "enabled").then(|| places.collect())
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::point::{Moment, Point};
+use crate::point::{Point, Side};
 use crate::{PLAN, REACHED};
 
 /// How many times a place is recorded as reached: no test asks for a later time.
@@ -28,8 +28,8 @@ pub(crate) enum Action {
 
 /// The actions by place; [`PLAN`] says how they are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Plan {
-    steps: BTreeMap<(Point, Moment), Step>,
+pub(crate) struct FailPlan {
+    steps: BTreeMap<(Point, Side), Step>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl fmt::Display for BadPlan {
 
 impl std::error::Error for BadPlan {}
 
-impl FromStr for Plan {
+impl FromStr for FailPlan {
     type Err = BadPlan;
 
     fn from_str(text: &str) -> Result<Self, BadPlan> {
@@ -80,15 +80,15 @@ impl FromStr for Plan {
     }
 }
 
-fn parse(step: &str) -> Result<((Point, Moment), Step), &'static str> {
+fn parse(step: &str) -> Result<((Point, Side), Step), &'static str> {
     let (place, what) = step.split_once('=').ok_or("has no `=`")?;
-    let (point, moment) = place.rsplit_once('.').ok_or("has no moment")?;
+    let (point, side) = place.rsplit_once('.').ok_or("has no side")?;
     let known = |name: &str| Point::ALL.iter().find(|point| point.name() == name);
     let point = *known(point).ok_or("names no point")?;
-    let moment = Moment::ALL
+    let side = Side::ALL
         .into_iter()
-        .find(|known| known.as_str() == moment)
-        .ok_or("has a moment that is neither `before` nor `after`")?;
+        .find(|known| known.as_str() == side)
+        .ok_or("has a side that is neither `before` nor `after`")?;
     let (what, nth) = match what.split_once('@') {
         Some((what, nth)) => (
             what,
@@ -105,7 +105,7 @@ fn parse(step: &str) -> Result<((Point, Moment), Step), &'static str> {
         )),
         (_, None) => return Err("has an unknown action"),
     };
-    Ok(((point, moment), Step { action, nth }))
+    Ok(((point, side), Step { action, nth }))
 }
 
 /// Reads the plan of this process.
@@ -117,8 +117,8 @@ pub(crate) fn check() -> Result<(), BadPlan> {
 }
 
 struct Process {
-    plan: Result<Plan, BadPlan>,
-    reached: Mutex<BTreeMap<(Point, Moment), u64>>,
+    plan: Result<FailPlan, BadPlan>,
+    reached: Mutex<BTreeMap<(Point, Side), u64>>,
     record: Option<Mutex<std::fs::File>>,
 }
 
@@ -135,27 +135,27 @@ static PROCESS: LazyLock<Process> = LazyLock::new(|| Process {
 });
 
 /// Carries out the plan for this place.
-pub(crate) async fn reach(point: Point, moment: Moment) -> io::Result<()> {
+pub(crate) async fn reach(point: Point, side: Side) -> io::Result<()> {
     let process = &*PROCESS;
     let times = {
         let mut reached = process
             .reached
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let times = reached.entry((point, moment)).or_default();
+        let times = reached.entry((point, side)).or_default();
         *times += 1;
         *times
     };
     if let (1..=RECORDED, Some(record)) = (times, &process.record) {
         // One write, so that several processes may share the file.
-        let line = format!("{point}.{moment}@{times}\n");
+        let line = format!("{point}.{side}@{times}\n");
         let mut file = record.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(line.as_bytes())?;
     }
     let Ok(plan) = &process.plan else {
         return Ok(());
     };
-    let Some(step) = plan.steps.get(&(point, moment)) else {
+    let Some(step) = plan.steps.get(&(point, side)) else {
         return Ok(());
     };
     if step.nth.is_some_and(|nth| nth != times) {
@@ -167,10 +167,10 @@ pub(crate) async fn reach(point: Point, moment: Moment) -> io::Result<()> {
             tokio::time::sleep(time).await;
             Ok(())
         }
-        Action::Panic => panic!("injected at {point}.{moment}"),
+        Action::Panic => panic!("injected at {point}.{side}"),
         Action::Fail => Err(io::Error::new(
             io::ErrorKind::ConnectionReset,
-            format!("injected at {point}.{moment}"),
+            format!("injected at {point}.{side}"),
         )),
     }
 }
@@ -180,12 +180,14 @@ mod tests {
     use super::*;
 
     fn problem(text: &str) -> String {
-        text.parse::<Plan>().expect_err("a bad plan").to_string()
+        text.parse::<FailPlan>()
+            .expect_err("a bad plan")
+            .to_string()
     }
 
     #[test]
     fn a_plan_is_read() {
-        let plan: Plan =
+        let plan: FailPlan =
             "store.finish.after=abort@3; docker.logs.before=sleep:500;docker.info.after=err;docker.info.before=panic"
                 .parse()
                 .expect("a plan");
@@ -194,16 +196,16 @@ mod tests {
         assert_eq!(
             steps,
             [
-                ((Point::Finish, Moment::After), step(Action::Abort, Some(3))),
-                ((Point::Info, Moment::Before), step(Action::Panic, None)),
-                ((Point::Info, Moment::After), step(Action::Fail, None)),
+                ((Point::Finish, Side::After), step(Action::Abort, Some(3))),
+                ((Point::Info, Side::Before), step(Action::Panic, None)),
+                ((Point::Info, Side::After), step(Action::Fail, None)),
                 (
-                    (Point::Logs, Moment::Before),
+                    (Point::Logs, Side::Before),
                     step(Action::Sleep(Duration::from_millis(500)), None)
                 ),
             ]
         );
-        assert_eq!("".parse::<Plan>(), Ok(Plan::default()));
+        assert_eq!("".parse::<FailPlan>(), Ok(FailPlan::default()));
     }
 
     #[test]

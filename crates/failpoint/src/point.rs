@@ -190,14 +190,14 @@ points! {
 
 /// Before an effect or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Moment {
+pub enum Side {
     /// Nothing has happened yet.
     Before,
     /// It has happened, and the caller does not know yet.
     After,
 }
 
-impl Moment {
+impl Side {
     pub const ALL: [Self; 2] = [Self::Before, Self::After];
 
     #[must_use]
@@ -215,7 +215,7 @@ impl fmt::Display for Point {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -14,8 +14,8 @@ mod tracked;
 pub mod webhook;
 
 pub use git::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Entry, Error,
-    FetchLimits, Git, Heads, Login, LookAt, Mirror, Mirrors, NotASha, RemoteUrl, Seen, SshKey,
-    StandIns, TreeSha, UrlRules, Worker,
+    CancelFlag, ChangedPaths, CommitInfo, CommitQuery, CommitSha, Contents, Credentials,
+    DagFileText, Error, FetchLimits, Git, Heads, Login, Mirror, Mirrors, NotASha, PathEntry,
+    RemoteUrl, Seen, SshKey, StandIns, TreeSha, UrlRules, Worker,
 };
 pub use tracked::is_tracked;

@@ -25,7 +25,7 @@ use trainyard_orchestrator::attempt::layers::Layers;
 use trainyard_orchestrator::attempt::ledger::{FencedOff, Ledger};
 use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{StopSignal, supervise};
-use trainyard_orchestrator::health::space::{Floor, Look, Room};
+use trainyard_orchestrator::health::space::{DiskSpace, Floor, SpaceReader};
 
 use crate::kit::{assignment, surroundings};
 
@@ -168,13 +168,13 @@ async fn a_container_that_writes_less_runs_to_its_end() {
 #[tokio::test(start_paused = true)]
 async fn on_a_full_disk_the_container_that_wrote_most_is_stopped_and_a_small_one_is_not() {
     let full = || {
-        let look = Look::new(|_| {
-            Ok(Room {
+        let reader = SpaceReader::new(|_| {
+            Ok(DiskSpace {
                 free: GIB,
                 total: 1000 * GIB,
             })
         });
-        Layers::on_disk(0, "/".into(), Floor::Usual, look)
+        Layers::on_disk(0, "/".into(), Floor::Usual, reader)
     };
     let ledger = Keeps::of_a_run(GIB, 0);
     let large = run(LARGE, full(), &ledger).await;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use trainyard_core::id::DaemonId;
 use trainyard_orchestrator::health::disks::Disks;
-use trainyard_orchestrator::health::space::{Floor, Look, Place, PlaceRole, Room};
-use trainyard_store::Condition;
+use trainyard_orchestrator::health::space::{Disk, DiskRole, DiskSpace, Floor, SpaceReader};
+use trainyard_store::DaemonHealth;
 use uuid::Uuid;
 
 /// How long an expected change may take on a busy machine.
@@ -56,7 +56,7 @@ impl Scripted {
         self.changed.notify_all();
     }
 
-    fn look(&self, path: &Path) -> io::Result<Room> {
+    fn read_space(&self, path: &Path) -> io::Result<DiskSpace> {
         let mut known = self.known.lock().unwrap();
         known.begun += 1;
         known.under_way += 1;
@@ -67,7 +67,7 @@ impl Scripted {
         known.under_way -= 1;
         self.changed.notify_all();
         match known.scripts[path] {
-            Script::Free(free) => Ok(Room { free, total: 100 }),
+            Script::Free(free) => Ok(DiskSpace { free, total: 100 }),
             Script::Fails(kind) => Err(kind.into()),
             Script::Hangs => unreachable!("it was waited for"),
         }
@@ -92,7 +92,7 @@ impl Scripted {
 struct GuardedDisks {
     scripted: Arc<Scripted>,
     disks: Disks,
-    condition: Condition,
+    health: DaemonHealth,
 }
 
 impl GuardedDisks {
@@ -100,36 +100,36 @@ impl GuardedDisks {
     fn new(data: Option<Script>) -> Self {
         let scripted = Arc::new(Scripted::default());
         scripted.set(ARTIFACTS, Script::Free(50));
-        let mut places = vec![Place {
-            role: PlaceRole::Artifacts,
+        let mut places = vec![Disk {
+            role: DiskRole::Artifacts,
             path: ARTIFACTS.into(),
         }];
         if let Some(script) = data {
             scripted.set(DATA, script);
-            places.push(Place {
-                role: PlaceRole::Data,
+            places.push(Disk {
+                role: DiskRole::Data,
                 path: DATA.into(),
             });
         }
         let eyes = Arc::clone(&scripted);
-        let look = Look::new(move |path| eyes.look(path));
+        let reader = SpaceReader::new(move |path| eyes.read_space(path));
         Self {
             scripted,
-            disks: Disks::new(DaemonId(Uuid::nil()), Floor::Bytes(10), look, places),
-            condition: Condition::default(),
+            disks: Disks::new(DaemonId(Uuid::nil()), Floor::Bytes(10), reader, places),
+            health: DaemonHealth::default(),
         }
     }
 
-    async fn look(&mut self) -> bool {
-        self.disks.look(&self.condition).await
+    async fn read(&mut self) -> bool {
+        self.disks.read(&self.health).await
     }
 
     /// Checks until it is so.
-    async fn look_until(&mut self, is_so: impl Fn(&Self) -> bool) {
+    async fn read_until(&mut self, is_so: impl Fn(&Self) -> bool) {
         let end = Instant::now() + BOUND;
         while !is_so(self) {
             assert!(Instant::now() < end, "problems: {:?}", self.problems());
-            self.look().await;
+            self.read().await;
             tokio::task::yield_now().await;
         }
     }
@@ -139,36 +139,36 @@ impl GuardedDisks {
     async fn look_while_it_hangs(&mut self) -> bool {
         self.scripted.set(ARTIFACTS, Script::Hangs);
         tokio::time::pause();
-        let is_new = self.look().await;
+        let is_new = self.read().await;
         tokio::time::resume();
         self.scripted.wait_for(1);
         is_new
     }
 
     fn problems(&self) -> Vec<String> {
-        let troubles = self.condition.troubles();
-        troubles.into_iter().map(|trouble| trouble.what).collect()
+        let problems = self.health.problems();
+        problems.into_iter().map(|problem| problem.what).collect()
     }
 }
 
 #[tokio::test]
 async fn a_disk_that_does_not_answer_pauses_new_stages_until_it_does() {
     let mut guarded = GuardedDisks::new(None);
-    assert!(!guarded.look().await);
-    assert!(!guarded.condition.pauses_claims());
+    assert!(!guarded.read().await);
+    assert!(!guarded.health.pauses_claims());
 
     assert!(guarded.look_while_it_hangs().await, "it is new");
     assert_eq!(
         guarded.problems(),
         ["the disk of artifacts does not answer"]
     );
-    assert!(guarded.condition.pauses_claims());
+    assert!(guarded.health.pauses_claims());
 
     guarded.scripted.set(ARTIFACTS, Script::Free(50));
     guarded
-        .look_until(|guarded| guarded.problems().is_empty())
+        .read_until(|guarded| guarded.problems().is_empty())
         .await;
-    assert!(!guarded.condition.pauses_claims());
+    assert!(!guarded.health.pauses_claims());
 }
 
 #[tokio::test]
@@ -176,12 +176,12 @@ async fn a_disk_that_hangs_has_one_read_in_progress() {
     let mut guarded = GuardedDisks::new(None);
     guarded.look_while_it_hangs().await;
     for _ in 0..100 {
-        assert!(!guarded.look().await, "nothing is new");
+        assert!(!guarded.read().await, "nothing is new");
     }
     assert_eq!(guarded.scripted.begun(), 1);
     guarded.scripted.set(ARTIFACTS, Script::Free(50));
     guarded
-        .look_until(|guarded| guarded.problems().is_empty())
+        .read_until(|guarded| guarded.problems().is_empty())
         .await;
     assert_eq!(guarded.scripted.known.lock().unwrap().under_way_most, 1);
 }
@@ -202,7 +202,7 @@ async fn a_disk_that_answers_too_late_each_time_does_not_flicker() {
             );
             guarded.scripted.begun() == begun
         };
-        guarded.look_until(looked).await;
+        guarded.read_until(looked).await;
     }
 }
 
@@ -216,7 +216,7 @@ async fn a_disk_that_hangs_does_not_hide_another() {
         "the disk of artifacts does not answer",
     ];
     guarded
-        .look_until(|guarded| guarded.problems() == words)
+        .read_until(|guarded| guarded.problems() == words)
         .await;
 }
 
@@ -226,13 +226,13 @@ async fn a_disk_that_the_system_cannot_reach_does_not_answer() {
     guarded
         .scripted
         .set(ARTIFACTS, Script::Fails(ErrorKind::StaleNetworkFileHandle));
-    assert!(guarded.look().await);
+    assert!(guarded.read().await);
     assert_eq!(
         guarded.problems(),
         ["the disk of artifacts does not answer"]
     );
     guarded.scripted.set(ARTIFACTS, Script::Free(50));
-    assert!(guarded.look().await);
+    assert!(guarded.read().await);
     assert!(guarded.problems().is_empty());
 }
 
@@ -241,12 +241,12 @@ async fn a_disk_that_the_daemon_may_not_read_keeps_its_state() {
     let mut guarded = GuardedDisks::new(None);
     let denied = Script::Fails(ErrorKind::PermissionDenied);
     guarded.scripted.set(ARTIFACTS, denied);
-    assert!(!guarded.look().await);
-    assert!(!guarded.condition.pauses_claims());
+    assert!(!guarded.read().await);
+    assert!(!guarded.health.pauses_claims());
     guarded.scripted.set(ARTIFACTS, Script::Free(5));
-    guarded.look().await;
+    guarded.read().await;
     guarded.scripted.set(ARTIFACTS, denied);
-    guarded.look().await;
+    guarded.read().await;
     assert_eq!(
         guarded.problems(),
         ["the disk of artifacts has little free"]

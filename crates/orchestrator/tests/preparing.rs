@@ -25,7 +25,7 @@ use trainyard_orchestrator::attempt::log_lines::Batch;
 use trainyard_orchestrator::attempt::supervisor::{
     StopSignal, Supervised, Surroundings, supervise,
 };
-use trainyard_orchestrator::health::space::{Floor, Look, Room};
+use trainyard_orchestrator::health::space::{DiskSpace, Floor, SpaceReader};
 
 use crate::kit::{assignment, surroundings};
 
@@ -256,14 +256,14 @@ async fn a_build_is_dropped_once_another_daemon_owns_its_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn class_17_on_a_full_disk_a_build_is_cancelled_and_its_attempt_errored() {
-    let look = Look::new(|_| {
-        Ok(Room {
+    let reader = SpaceReader::new(|_| {
+        Ok(DiskSpace {
             free: 1 << 30,
             total: 1 << 40,
         })
     });
     let surroundings = Surroundings {
-        layers: Layers::on_disk(0, "/".into(), Floor::Usual, look),
+        layers: Layers::on_disk(0, "/".into(), Floor::Usual, reader),
         ..surroundings()
     };
     let record = Record::default();

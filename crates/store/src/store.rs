@@ -8,7 +8,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use trainyard_core::id::{DagVersionId, InstanceId, RunId};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::access::seal::SecretKey;
@@ -21,9 +21,9 @@ use crate::db::options::{StoreOptions, address_of};
 use crate::db::pool::{self, Pool};
 use crate::db::recent::Recent;
 use crate::db::wakes::Wakes;
-use crate::fleet::condition::Condition;
+use crate::fleet::health::DaemonHealth;
 use crate::runs::room::{Room, UnfinishedLimits};
-use crate::runs::state::KnownRun;
+use crate::runs::state::CachedRun;
 use crate::triggers::dags::PinnedDag;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
@@ -72,14 +72,14 @@ pub(crate) struct Core {
     pub(crate) reading: Pool,
     pub(crate) wakes: Wakes,
     pub(crate) dags: Recent<DagVersionId, Arc<PinnedDag>>,
-    pub(crate) runs: Recent<RunId, KnownRun>,
+    pub(crate) runs: Recent<RunId, CachedRun>,
     pub(crate) log_limit: i64,
     pub(crate) run_log_limit: i64,
     pub(crate) unfinished: UnfinishedLimits,
     /// Distinguishes this process' notifications from those of others.
     pub(crate) process: Uuid,
     /// The health of this process' daemon.
-    pub(crate) condition: Condition,
+    pub(crate) health: DaemonHealth,
     /// Whether other daemons live that need notifications; each heartbeat checks this.
     pub(crate) others_live: AtomicBool,
     secret_key: Option<SecretKey>,
@@ -119,14 +119,14 @@ impl Store {
             pool: pool.into(),
             relaxed: relaxed.into(),
             reading: reading.into(),
-            wakes: Wakes::new(),
+            wakes: Wakes::default(),
             dags: Recent::new(DAGS_IN_MEMORY, BYTES_IN_MEMORY),
             runs: Recent::new(RUNS_IN_MEMORY, BYTES_IN_MEMORY),
             log_limit: i64::try_from(options.log_limit).unwrap_or(i64::MAX),
             run_log_limit: i64::try_from(options.run_log_limit).unwrap_or(i64::MAX),
             unfinished: options.unfinished,
             process: Uuid::now_v7(),
-            condition: Condition::default(),
+            health: DaemonHealth::default(),
             others_live: AtomicBool::new(false),
             secret_key: options.secret_key.clone(),
         });

@@ -44,7 +44,7 @@ pub(crate) struct Cli {
 enum Command {
     Dev(Box<dev::Dev>),
     Daemon(Box<daemon::Daemon>),
-    Exec(exec::Exec),
+    Exec(exec::ExecArgs),
     Validate(validate::Validate),
     Graph(graph::Graph),
     Schema(schema::Schema),
@@ -55,7 +55,7 @@ enum Command {
     #[command(hide = true)]
     GitWorker(git_worker::GitWorker),
     Init(init::Init),
-    Status(status::Status),
+    Status(status::StatusArgs),
     /// The git repositories that the daemon follows
     Repo(Group<repo::Verb>),
     /// DAGs: list, start, pause and remove them

@@ -2,7 +2,7 @@
 //!
 //! 1. The check is a layer over the whole router, so a new route is closed until it has an entry in [`PERMISSIONS`].
 //! 2. Paths are compared as they were routed, never as the text of the request, which may be encoded in many ways.
-//! 3. The handler gets the [`Act`] of the caller, which it passes to the store with each change.
+//! 3. The handler gets the [`Act`] of the caller, which it passes on with each change.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
@@ -10,13 +10,14 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
+use trainyard_api::TokenScope;
+use trainyard_api::TokenScope::{Admin, Read};
+use trainyard_app::TokenInfo;
 use trainyard_core::principal::{Act, Principal};
-use trainyard_store::Scope::{Admin, Read};
-use trainyard_store::{Scope, TokenInfo};
 
 use crate::budget::Account;
 use crate::error::ApiError;
-use crate::figures;
+use crate::metrics;
 use crate::server::Peer;
 use crate::state::WebState;
 
@@ -25,7 +26,7 @@ use crate::state::WebState;
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
 /// The scope that each method of each other route needs. GET stands for HEAD as well.
-pub const PERMISSIONS: &[(&str, &str, Scope)] = &[
+pub const PERMISSIONS: &[(&str, &str, TokenScope)] = &[
     ("GET", "/metrics", Read),
     ("GET", "/api/v1/openapi.json", Read),
     ("GET", "/api/v1/daemon", Read),
@@ -85,7 +86,7 @@ pub(crate) async fn require_token(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let peer = request.extensions().get::<Peer>().cloned();
-    if OPEN.contains(&route) || (route == figures::ROUTE && state.settings().figures_are_public) {
+    if OPEN.contains(&route) || (route == metrics::ROUTE && state.settings().metrics_are_public) {
         let of = peer.map_or(Account::Strangers, |peer| Account::Address(peer.source()));
         let response = next.run(request).await;
         return state.answers().finish(of, None, response).await;
@@ -116,7 +117,7 @@ pub(crate) async fn require_token(
 }
 
 /// The scope that a method of a route needs; `None` where the table has no such entry.
-pub(crate) fn needed(method: &Method, route: &str) -> Option<Scope> {
+pub(crate) fn needed(method: &Method, route: &str) -> Option<TokenScope> {
     let method = match *method {
         Method::HEAD => &Method::GET,
         _ => method,
@@ -172,7 +173,7 @@ async fn authenticate(
     if let Some(address) = address {
         strangers.take(address)?;
     }
-    let found = state.store().authenticate(presented).await;
+    let found = state.app().authenticate(presented).await;
     if let (Some(address), Ok(Some(_)) | Err(_)) = (address, &found) {
         strangers.give_back(address);
     }

@@ -50,7 +50,7 @@ impl BodyBudget {
 }
 
 /// Receives a body, chunk by chunk.
-pub(crate) trait Sink {
+pub(crate) trait BodySink {
     /// Takes a chunk; returns how much memory the sink has now.
     fn take(&mut self, piece: &[u8]) -> usize;
 }
@@ -61,7 +61,7 @@ pub(crate) fn step(length: usize) -> usize {
 }
 
 /// Grows in steps, so that it never allocates much more than has arrived.
-impl Sink for Vec<u8> {
+impl BodySink for Vec<u8> {
     fn take(&mut self, piece: &[u8]) -> usize {
         if self.capacity() - self.len() < piece.len() {
             self.reserve_exact(step(self.len()).max(piece.len()));
@@ -73,7 +73,7 @@ impl Sink for Vec<u8> {
 
 /// The reason why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unread {
+pub(crate) enum UnreadBody {
     /// It is larger than allowed.
     TooLarge,
     /// It took too long.
@@ -84,7 +84,7 @@ pub(crate) enum Unread {
     Broken,
 }
 
-impl Unread {
+impl UnreadBody {
     /// The error answer; `at_most` bytes were allowed.
     pub(crate) fn answer(self, at_most: usize) -> ApiError {
         match self {
@@ -116,7 +116,7 @@ impl Unread {
     }
 }
 
-impl From<Exhausted> for Unread {
+impl From<Exhausted> for UnreadBody {
     fn from(Exhausted: Exhausted) -> Self {
         Self::NoRoom
     }
@@ -127,20 +127,20 @@ pub(crate) async fn read(
     mut share: Share,
     body: Body,
     at_most: usize,
-    into: &mut impl Sink,
-) -> Result<Share, Unread> {
+    into: &mut impl BodySink,
+) -> Result<Share, UnreadBody> {
     // A body whose declared length is too large need not be read.
     if http_body::Body::size_hint(&body).lower() > at_most as u64 {
-        return Err(Unread::TooLarge);
+        return Err(UnreadBody::TooLarge);
     }
     let mut pieces = body.into_data_stream();
     let mut length = 0;
     let reading = async {
         while let Some(piece) = pieces.next().await {
-            let piece: Bytes = piece.map_err(|_| Unread::Broken)?;
+            let piece: Bytes = piece.map_err(|_| UnreadBody::Broken)?;
             length += piece.len();
             if length > at_most {
-                return Err(Unread::TooLarge);
+                return Err(UnreadBody::TooLarge);
             }
             share.cover(length)?;
             let memory = into.take(&piece);
@@ -150,7 +150,7 @@ pub(crate) async fn read(
     };
     tokio::time::timeout(BODY_WITHIN, reading)
         .await
-        .map_err(|_| Unread::TooSlow)??;
+        .map_err(|_| UnreadBody::TooSlow)??;
     Ok(share)
 }
 
@@ -185,7 +185,7 @@ mod tests {
             &mut second,
         )
         .await;
-        assert_eq!(refused.unwrap_err(), Unread::NoRoom);
+        assert_eq!(refused.unwrap_err(), UnreadBody::NoRoom);
         drop(share);
         let again = read(
             budget.of_token(),
@@ -210,7 +210,7 @@ mod tests {
             &mut read_so_far,
         )
         .await;
-        assert_eq!(refused.unwrap_err(), Unread::TooLarge);
+        assert_eq!(refused.unwrap_err(), UnreadBody::TooLarge);
         assert!(read_so_far.len() <= 5 << 20);
     }
 
@@ -228,7 +228,7 @@ mod tests {
             &mut Vec::new(),
         )
         .await;
-        assert_eq!(refused.unwrap_err(), Unread::TooSlow);
+        assert_eq!(refused.unwrap_err(), UnreadBody::TooSlow);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, health, and metrics.
 //!
-//! Handlers translate: they call the store, and convert its answers to wire types. They decide nothing about runs.
+//! Handlers translate requests to calls of `trainyard_app`, and its answers and errors to statuses, headers and bodies.
 //! Every route needs a token unless [`auth::OPEN`] lists it, with the scope that [`auth::PERMISSIONS`] says.
 
 mod answer;
@@ -14,15 +14,12 @@ mod body;
 mod budget;
 mod error;
 mod extract;
-mod figures;
 mod health;
 mod hooks;
-mod look;
-mod mirrored;
+mod metrics;
 mod server;
 mod state;
 mod strangers;
-mod work;
 
 use std::time::Duration;
 
@@ -36,10 +33,10 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use self::metrics::Render;
 pub use answer::AnswerBudget;
 pub use api::openapi;
 pub use body::BodyBudget;
-pub use figures::Render;
 pub use server::{Connections, Peer, serve};
 pub use state::{WebSettings, WebState};
 pub use strangers::Strangers;
@@ -53,7 +50,7 @@ pub fn router(state: WebState) -> Router {
     let outside_api = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
-        .route(figures::ROUTE, get(figures::show))
+        .route(metrics::ROUTE, get(metrics::show))
         .route("/hooks/{provider}/{repo}", post(hooks::receive));
     let described = get(move || async move { answer::Json(document) });
     Router::new()

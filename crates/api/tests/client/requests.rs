@@ -1,7 +1,7 @@
 //! The client sends requests as the table of routes says, and distinguishes answers from errors.
 
 use futures_util::StreamExt;
-use trainyard_api::{Client, ClientError, Retry, RunSelection, SecretValue, Trigger};
+use trainyard_api::{Client, ClientError, RetryRequest, RunSelection, SecretValue, Trigger};
 
 use crate::server::{Server, TOKEN, json, status};
 
@@ -44,7 +44,7 @@ async fn a_dag_without_a_repo_is_left_to_the_daemon() {
     let trigger = Trigger::default();
     assert_eq!(client.trigger("churn", &trigger).await.unwrap().id, 7);
     let _ = client.trigger("model/churn", &trigger).await.unwrap();
-    let _ = client.retry(7, &Retry::default()).await.unwrap();
+    let _ = client.retry(7, &RetryRequest::default()).await.unwrap();
     assert_eq!(
         server.targets(),
         [

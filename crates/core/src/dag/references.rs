@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::dag::order::{IndexByName, unknown_stage};
 use crate::dag::{DagDraft, DagFault, Faults, Place, Unread};
-use crate::expression::{Known, Scope, StageScope, Stages, Template, Work};
+use crate::expression::{ExpressionScope, NameInScope, StageScope, Stages, Template, Work};
 use crate::name::{OutputName, ParamName};
 use crate::outcome::Outcome;
 use crate::stage::{Command, ImageSource, RunOn, Stage, StageIndex};
@@ -125,24 +125,24 @@ struct Seen<'a> {
 }
 
 impl Stages for Seen<'_> {
-    fn known(&self, name: &str) -> Known {
+    fn known(&self, name: &str) -> NameInScope {
         let Some(other) = self.graph.index.get(name) else {
             return if self.graph.unread.stages.contain(name) {
-                Known::Before(StageScope {
+                NameInScope::Before(StageScope {
                     has_metrics: true,
                     outcomes: Outcome::ALL.to_vec(),
                 })
             } else {
-                Known::Nowhere
+                NameInScope::Nowhere
             };
         };
         if *other == self.from {
-            return Known::Itself;
+            return NameInScope::Itself;
         }
         if !self.graph.comes_before(self.from, *other) {
-            return Known::NotBefore;
+            return NameInScope::NotBefore;
         }
-        Known::Before(StageScope {
+        NameInScope::Before(StageScope {
             has_metrics: self.graph.draft.stages[other.0].program().metrics.is_some(),
             outcomes: self.graph.outcomes(self.from, *other),
         })
@@ -169,7 +169,7 @@ pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
         let seen = Seen { graph, from: at };
         let mut found = Vec::new();
         {
-            let scope = Scope {
+            let scope = ExpressionScope {
                 params: &graph.draft.params,
                 unread_params: &graph.unread.params,
                 stages: &seen,
@@ -207,8 +207,8 @@ pub(super) fn check_expressions(graph: &Graph<'_>, faults: &mut Faults) {
 struct NoStages;
 
 impl Stages for NoStages {
-    fn known(&self, _: &str) -> Known {
-        Known::Nowhere
+    fn known(&self, _: &str) -> NameInScope {
+        NameInScope::Nowhere
     }
 
     fn before(&self) -> Vec<&str> {
@@ -220,7 +220,7 @@ fn check_group(graph: &Graph<'_>, work: &Work, faults: &mut Faults) {
     let Some(group) = &graph.draft.concurrency.group else {
         return;
     };
-    let scope = Scope {
+    let scope = ExpressionScope {
         params: &graph.draft.params,
         unread_params: &graph.unread.params,
         stages: &NoStages,

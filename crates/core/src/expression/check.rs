@@ -2,14 +2,14 @@
 
 use super::evaluate::evaluate;
 use super::reach;
-use super::scope::{Known, Scope, Type};
+use super::scope::{ExpressionScope, NameInScope, Type};
 use super::syntax::{Arithmetic, Compare, Expr, Function, Node, Variable};
 use super::{ExpressionFault, Facts};
 use crate::name::{MetricName, ParamName};
 use crate::text::listed;
 
 /// The faults of a condition: those of its types and names, or else that it can never hold.
-pub(super) fn condition(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> {
+pub(super) fn condition(expr: &Expr, scope: &ExpressionScope<'_>) -> Vec<ExpressionFault> {
     let mut check = Check {
         scope,
         faults: Vec::new(),
@@ -33,7 +33,7 @@ pub(super) fn condition(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> 
 }
 
 /// The faults of an expression within a text.
-pub(super) fn part(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> {
+pub(super) fn part(expr: &Expr, scope: &ExpressionScope<'_>) -> Vec<ExpressionFault> {
     let mut check = Check {
         scope,
         faults: Vec::new(),
@@ -53,7 +53,7 @@ pub(super) fn part(expr: &Expr, scope: &Scope<'_>) -> Vec<ExpressionFault> {
 }
 
 struct Check<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a ExpressionScope<'a>,
     faults: Vec<ExpressionFault>,
 }
 
@@ -356,14 +356,14 @@ impl Check<'_> {
     fn stage(&mut self, at: &Expr, name: &str, for_metrics: bool) -> bool {
         let shown = super::shown(name);
         match self.scope.stages.known(name) {
-            Known::Before(stage) if for_metrics && !stage.has_metrics => {
+            NameInScope::Before(stage) if for_metrics && !stage.has_metrics => {
                 let message = format!("stage `{shown}` reports no metrics");
                 let help = format!("add `metrics: metrics.json` to stage `{shown}`");
                 self.fault(at, message, Some(help));
                 false
             }
-            Known::Before(_) => true,
-            Known::Itself => {
+            NameInScope::Before(_) => true,
+            NameInScope::Itself => {
                 let message =
                     format!("stage `{shown}` has not ended when its own expressions are evaluated");
                 self.fault(
@@ -373,13 +373,13 @@ impl Check<'_> {
                 );
                 false
             }
-            Known::NotBefore => {
+            NameInScope::NotBefore => {
                 let message = format!("stage `{shown}` need not have ended before this one");
                 let help = format!("add `{shown}` to the needs of this stage");
                 self.fault(at, message, Some(help));
                 false
             }
-            Known::Nowhere => {
+            NameInScope::Nowhere => {
                 let message = format!("there is no stage `{shown}` before this one");
                 let before = match self.scope.guesses.are_spent() {
                     true => Vec::new(),

@@ -6,7 +6,7 @@
 //!
 //! 1. A text becomes tokens ([`token`]) and a small syntax tree ([`parse`], [`path`], [`syntax`]), as a whole or not
 //!    at all. [`dialect`] knows the words of other languages.
-//! 2. When the DAG is made, types and names are checked against its declarations ([`check`], [`Scope`]), and
+//! 2. When the DAG is made, types and names are checked against its declarations ([`check`], [`ExpressionScope`]), and
 //!    conditions that can never hold are refused ([`reach`]).
 //! 3. [`evaluate`] visits each node once at most and counts the texts that it makes: microseconds, and 64 KiB of text
 //!    at worst. So it may be called within a transaction.
@@ -42,7 +42,7 @@ use self::syntax::{Expr, Node, Variable};
 use crate::text::shortened as shown;
 
 pub use self::facts::{Facts, StageFacts};
-pub use self::scope::{Known, Scope, StageScope, Stages, Work};
+pub use self::scope::{ExpressionScope, NameInScope, StageScope, Stages, Work};
 
 /// The longest text of one expression, in bytes.
 pub const LONGEST: usize = 1_024;
@@ -142,7 +142,7 @@ impl Condition {
     /// The faults of the condition under the DAG's declarations: names, types, and that it can never hold. The ranges
     /// are of [`Condition::source`].
     #[must_use]
-    pub fn faults(&self, scope: &Scope<'_>) -> Vec<ExpressionFault> {
+    pub fn faults(&self, scope: &ExpressionScope<'_>) -> Vec<ExpressionFault> {
         match &*self.parsed {
             Ok(expr) => check::condition(expr, scope),
             Err(fault) => vec![fault.clone()],
@@ -321,7 +321,7 @@ impl Template {
 
     /// The faults of its expressions under the DAG's declarations. The ranges are of [`Template::source`].
     #[must_use]
-    pub fn faults(&self, scope: &Scope<'_>) -> Vec<ExpressionFault> {
+    pub fn faults(&self, scope: &ExpressionScope<'_>) -> Vec<ExpressionFault> {
         let faults_of = |part: &Part| match part {
             Part::Literal(_) => Vec::new(),
             Part::Expression(range, parsed) => {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::domain::{Domain, Interval, Number, Texts};
 use super::evaluate::{Value, evaluate};
-use super::scope::{Known, Scope, Type};
+use super::scope::{ExpressionScope, NameInScope, Type};
 use super::syntax::{Arithmetic, CauseField, Compare, Expr, Function, Node, Variable};
 use super::{ExpressionFault, Facts};
 use crate::outcome::Outcome;
@@ -22,7 +22,7 @@ use crate::text::listed;
 type Possible<'a> = BTreeMap<&'a Variable, Domain<'a>>;
 
 /// The fault of a condition that no run makes true.
-pub(super) fn never_holds(expr: &Expr, scope: &Scope<'_>) -> Option<ExpressionFault> {
+pub(super) fn never_holds(expr: &Expr, scope: &ExpressionScope<'_>) -> Option<ExpressionFault> {
     let nothing = &Facts::default();
     let reach = Reach { scope, nothing };
     if reach.may_hold(expr) {
@@ -49,7 +49,7 @@ pub(super) fn never_holds(expr: &Expr, scope: &Scope<'_>) -> Option<ExpressionFa
 }
 
 struct Reach<'a> {
-    scope: &'a Scope<'a>,
+    scope: &'a ExpressionScope<'a>,
     /// For what refers to nothing.
     nothing: &'a Facts,
 }
@@ -344,10 +344,10 @@ impl<'a> Reach<'a> {
                 Domain::Text(Texts::only(kinds))
             }
             Variable::Outcome(stage) => match self.scope.stages.known(stage) {
-                Known::Before(stage) => Domain::Text(Texts::only(
+                NameInScope::Before(stage) => Domain::Text(Texts::only(
                     stage.outcomes.iter().map(|outcome| outcome.as_str()),
                 )),
-                Known::Nowhere | Known::Itself | Known::NotBefore => any_text(),
+                NameInScope::Nowhere | NameInScope::Itself | NameInScope::NotBefore => any_text(),
             },
             Variable::Cause(_) | Variable::Image(_) => any_text(),
             Variable::Metric(..) => Domain::Number(Interval {
@@ -389,7 +389,7 @@ impl<'a> Reach<'a> {
                 ParamKind::String { .. } | ParamKind::Boolean => None,
             },
             Variable::Outcome(stage) => match self.scope.stages.known(stage) {
-                Known::Before(found) if found.outcomes.len() < Outcome::ALL.len() => {
+                NameInScope::Before(found) if found.outcomes.len() < Outcome::ALL.len() => {
                     let outcomes: Vec<&str> = found
                         .outcomes
                         .iter()

@@ -17,7 +17,7 @@ const CAUSE_KINDS: [&str; 4] = ["schedule", "push", "manual", "retry"];
 
 /// What the DAG says about a stage's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub enum NameInScope {
     /// No stage has it.
     Nowhere,
     /// It is the stage that the expression belongs to.
@@ -39,14 +39,14 @@ pub struct StageScope {
 /// The stages of a DAG, seen from one of them.
 pub trait Stages {
     /// The standing of a stage, by its name.
-    fn known(&self, name: &str) -> Known;
+    fn known(&self, name: &str) -> NameInScope;
 
     /// The names of those that have ended before, to suggest the one that was meant.
     fn before(&self) -> Vec<&str>;
 }
 
 /// The names that an expression of one stage may use, and their types.
-pub struct Scope<'a> {
+pub struct ExpressionScope<'a> {
     pub params: &'a BTreeMap<ParamName, ParamSpec>,
     /// Parameters whose declaration is wrong: they may have any type.
     pub unread_params: &'a Names,
@@ -101,7 +101,7 @@ impl Type {
     }
 }
 
-impl Scope<'_> {
+impl ExpressionScope<'_> {
     /// The type of a value of the run; a text where it is not declared, which is a fault of its own.
     pub(super) fn type_of(&self, variable: &Variable) -> Type {
         match variable {

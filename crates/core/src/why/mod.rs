@@ -40,14 +40,14 @@ pub struct Queue {
     /// or come before it, the oldest first.
     pub ahead: Vec<RunId>,
     /// Why no daemon starts anything new, where none does.
-    pub paused: Vec<Paused>,
+    pub paused: Vec<Pause>,
     /// The attempts of the run whose daemon is gone and that no other daemon has adopted, and since when.
     pub unattended: BTreeMap<AttemptRef, Timestamp>,
 }
 
 /// Something that keeps daemons from starting anything new.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paused {
+pub struct Pause {
     /// The condition: `Docker does not answer`.
     pub what: String,
     pub since: Timestamp,

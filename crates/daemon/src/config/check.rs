@@ -5,7 +5,7 @@ use trainyard_core::stage::Resources;
 use trainyard_store::SHORTEST_POLL;
 
 use super::faults::Faults;
-use super::quantity::{Size, Span};
+use super::quantity::{ByteSize, Span};
 use super::{Config, Git, Http, Limits, Log, Stage};
 use crate::descriptors::CONNECTIONS_LEAST;
 
@@ -13,13 +13,13 @@ use crate::descriptors::CONNECTIONS_LEAST;
 const SHORTEST_LEASE: Span = Span::seconds(10);
 
 /// The largest request of the API, and as much again.
-const LEAST_BODIES: Size = Size::mebibytes(2);
+const LEAST_BODIES: ByteSize = ByteSize::mebibytes(2);
 
 /// A quarter is the largest answer. A page of a log with binary data has up to 1.5 MiB.
-const LEAST_ANSWERS: Size = Size::mebibytes(8);
+const LEAST_ANSWERS: ByteSize = ByteSize::mebibytes(8);
 
 /// With less memory, git does not start.
-const LEAST_GIT_MEMORY: Size = Size::mebibytes(64);
+const LEAST_GIT_MEMORY: ByteSize = ByteSize::mebibytes(64);
 
 /// Remotes need some time for each answer.
 const SHORTEST_FETCH: Span = Span::seconds(10);
@@ -66,7 +66,7 @@ impl Config {
 }
 
 impl Http {
-    fn check(&self, webhook: Size, faults: &mut Faults) {
+    fn check(&self, webhook: ByteSize, faults: &mut Faults) {
         faults.require(
             self.connections
                 .is_none_or(|count| u64::from(count) >= CONNECTIONS_LEAST),
@@ -116,7 +116,11 @@ impl Stage {
             self.cpus.is_none_or(are_cpus),
             "stage.cpus must be at least 0.01",
         );
-        faults.at_least("stage.memory", self.memory, Size(Resources::LEAST_MEMORY));
+        faults.at_least(
+            "stage.memory",
+            self.memory,
+            ByteSize(Resources::LEAST_MEMORY),
+        );
         faults.at_least("stage.pids", self.pids, 1);
         faults.require(
             self.memory_at_most.is_none_or(|most| most >= self.memory),

@@ -10,7 +10,7 @@ use super::quantity::Span;
 
 /// The Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Docker {
+pub struct DockerOptions {
     /// Its address; `None` is Docker's usual socket.
     pub host: Option<String>,
     /// The network of all stages and builds; `None` is one for each repo.
@@ -34,7 +34,7 @@ pub struct Docker {
     pub require_fixes: bool,
 }
 
-impl Docker {
+impl DockerOptions {
     pub(super) fn new(given: &DockerSettings, faults: &mut Faults) -> Self {
         Self {
             host: given.host().or_else(docker_host),

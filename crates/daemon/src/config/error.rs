@@ -18,7 +18,7 @@ pub enum ConfigError {
     },
     /// The file has faults.
     #[error("{}", lines(.0))]
-    Faults(Vec<Fault>),
+    Faults(Vec<FileFault>),
     /// Invalid values, or values that contradict each other; one sentence each.
     #[error("{}", lines(.0))]
     Refused(Vec<String>),
@@ -28,7 +28,7 @@ pub enum ConfigError {
 ///
 /// The line itself is not shown: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct FileFault {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1.
@@ -39,7 +39,7 @@ pub struct Fault {
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

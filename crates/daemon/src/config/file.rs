@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Fault};
+use super::error::{ConfigError, FileFault};
 use super::keys::Settings;
 
 /// Reads a file. Relative paths in it are relative to its folder.
@@ -35,13 +35,13 @@ fn parse(text: &str, path: &Path) -> Result<Settings, ConfigError> {
             .map(|error| source.fault(error.span(), error.message()));
         return Err(ConfigError::Faults(faults.collect()));
     }
-    let known = Known::new();
+    let known = ValidKeys::new();
     let mut faults = Vec::new();
     known.check("", table.get_ref(), &mut |span, message| {
         faults.push(source.fault(Some(span), &message));
     });
     if !faults.is_empty() {
-        faults.sort_by_key(|fault: &Fault| (fault.line, fault.column));
+        faults.sort_by_key(|fault: &FileFault| (fault.line, fault.column));
         return Err(ConfigError::Faults(faults));
     }
     let deserializer = toml::Deserializer::from(table);
@@ -55,14 +55,14 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn fault(&self, span: Option<Range<usize>>, message: &str) -> Fault {
+    fn fault(&self, span: Option<Range<usize>>, message: &str) -> FileFault {
         let start = span.map_or(0, |span| span.start).min(self.text.len());
         let before = &self.text.as_bytes()[..start];
         let line_start = before
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
-        Fault {
+        FileFault {
             file: PathBuf::from(self.path),
             line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
             column: String::from_utf8_lossy(&before[line_start..])
@@ -75,12 +75,12 @@ impl Source<'_> {
 }
 
 /// All valid keys.
-struct Known {
+struct ValidKeys {
     keys: BTreeSet<String>,
     sections: BTreeSet<String>,
 }
 
-impl Known {
+impl ValidKeys {
     fn new() -> Self {
         let keys: BTreeSet<String> = Settings::keys().into_keys().collect();
         let sections = keys

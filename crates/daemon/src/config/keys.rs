@@ -11,7 +11,7 @@ use trainyard_store::{Retention as KeptFor, UnfinishedLimits};
 
 use super::hosts::Hosts;
 use super::pools::Pools;
-use super::quantity::{Size, Span};
+use super::quantity::{ByteSize, Span};
 use super::table::{
     in_effect, is_secret, layer, least_values, may_stand_alone, parser, section, spelled,
 };
@@ -76,7 +76,7 @@ layer! {
         /// Space that must be free on the disks of the data folder, of artifacts and of a Docker engine on this
         /// machine: with less, no new stage is started until there is more. 0B means no minimum. Default: 2GiB, or
         /// 5 % of a smaller disk
-        free_space: Size, "SIZE";
+        free_space: ByteSize, "SIZE";
 
         /// Named capacity for stages that ask for it, such as gpu=2,licence=1. Default: none
         pools: Pools, "NAME=SLOTS,...";
@@ -105,11 +105,11 @@ section! {
         connections_per_address: u32, "COUNT";
 
         /// Memory for the bodies of all requests together; further requests must be retried later
-        bodies: Size = Size::mebibytes(64), "SIZE";
+        bodies: ByteSize = ByteSize::mebibytes(64), "SIZE";
 
         /// Memory for all answers that have not been read yet; a quarter of it is the most for one token, and for one
         /// answer
-        answers: Size = Size::mebibytes(64), "SIZE";
+        answers: ByteSize = ByteSize::mebibytes(64), "SIZE";
     }
 }
 
@@ -169,17 +169,17 @@ section! {
     GitSettings => Git, "git." {
         /// Memory that git may take for one fetch, or to read one commit: it works in a process of its own, and a
         /// fetch that needs more is cancelled
-        memory: Size = Size::mebibytes(1024), "SIZE";
+        memory: ByteSize = ByteSize::mebibytes(1024), "SIZE";
 
         /// How long a fetch may take
         fetch_time: Span = Span::seconds(30 * 60), "DURATION";
 
         /// How many bytes a fetch may transfer
-        fetch_size: Size = Size::mebibytes(4096), "SIZE";
+        fetch_size: ByteSize = ByteSize::mebibytes(4096), "SIZE";
 
         /// Least bytes per second that a remote must send, on average over each minute of waiting; 0B means no
         /// minimum
-        slowest: Size = Size(1 << 10), "SIZE";
+        slowest: ByteSize = ByteSize(1 << 10), "SIZE";
 
         /// Permit remotes at addresses of private networks, such as 10.0.0.5: users who may add a repo can then
         /// make the daemon connect to hosts there; `dev` permits it
@@ -201,22 +201,22 @@ section! {
         cpus: f64, "CPUS";
 
         /// Memory of a stage; a stage that needs more is killed
-        memory: Size = Size::mebibytes(4096), "SIZE";
+        memory: ByteSize = ByteSize::mebibytes(4096), "SIZE";
 
         /// Size of a stage's /dev/shm. Default: Docker's own, 64MiB
-        shm: Size, "SIZE";
+        shm: ByteSize, "SIZE";
 
         /// Processes and threads of a stage
         pids: u32 = 4096, "COUNT";
 
         /// Most memory that a stage may ask for. Default: all of the Docker engine's machine
-        memory_at_most: Size, "SIZE";
+        memory_at_most: ByteSize, "SIZE";
 
         /// Most CPUs that a stage may ask for. Default: all of the Docker engine's machine
         cpus_at_most: f64, "CPUS";
 
         /// Largest /dev/shm that a stage may ask for. Default: half of stage.memory_at_most
-        shm_at_most: Size, "SIZE";
+        shm_at_most: ByteSize, "SIZE";
 
         /// Most processes and threads that a stage may ask for
         pids_at_most: u32 = 32768, "COUNT";
@@ -233,23 +233,23 @@ section! {
     /// `[limits]`: size limits for data from outside.
     LimitSettings => Limits, "limits." {
         /// Log kept of one attempt: of a longer log the beginning and the end, half each
-        log: Size = Size::mebibytes(16), "SIZE";
+        log: ByteSize = ByteSize::mebibytes(16), "SIZE";
 
         /// Largest output that is kept; a stage with a larger one fails
-        artifact: Size = Size::mebibytes(8 << 10), "SIZE";
+        artifact: ByteSize = ByteSize::mebibytes(8 << 10), "SIZE";
 
         /// Most log kept of all attempts of one run together; of later output, only a little is kept
-        logs_of_a_run: Size = Size::mebibytes(1 << 10), "SIZE";
+        logs_of_a_run: ByteSize = ByteSize::mebibytes(1 << 10), "SIZE";
 
         /// Most space for the outputs of one run together; a stage whose outputs do not fit fails
-        artifacts_of_a_run: Size = Size::mebibytes(32 << 10), "SIZE";
+        artifacts_of_a_run: ByteSize = ByteSize::mebibytes(32 << 10), "SIZE";
 
         /// Most that the container of a stage may write to Docker's disk; a container that has written more is
         /// stopped, and its stage fails. 0B means unlimited
-        layer: Size = Size::mebibytes(32 << 10), "SIZE";
+        layer: ByteSize = ByteSize::mebibytes(32 << 10), "SIZE";
 
         /// Largest webhook that is accepted
-        webhook: Size = Size::mebibytes(5), "SIZE";
+        webhook: ByteSize = ByteSize::mebibytes(5), "SIZE";
 
         /// Most unfinished runs of one repo: further runs are not started, and the DAG shows why
         unfinished_runs_of_a_repo: u32 = UnfinishedLimits::default().runs, "COUNT";

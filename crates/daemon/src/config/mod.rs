@@ -30,13 +30,13 @@ use self::faults::Faults;
 
 pub use self::args::{DaemonArgs, DevArgs};
 pub use self::database::Database;
-pub use self::docker::Docker;
-pub use self::error::{ConfigError, Fault};
+pub use self::docker::DockerOptions;
+pub use self::error::{ConfigError, FileFault};
 pub use self::hosts::Hosts;
 use self::keys::{DockerSettings, GitSettings};
 pub use self::keys::{Git, Http, Limits, Log, Metrics, Retention, Settings, Stage};
 pub use self::pools::Pools;
-pub use self::quantity::{NotAQuantity, Size, Span};
+pub use self::quantity::{ByteSize, NotAQuantity, Span};
 use self::values::HiddenText;
 pub use self::values::{ExecutorKind, LogFormat};
 
@@ -85,13 +85,13 @@ pub struct Config {
     /// The duration of a lease.
     pub lease: Span,
     /// Space that must be free on disks; `None` is the default.
-    pub free_space: Option<Size>,
+    pub free_space: Option<ByteSize>,
     /// The limits for peers of the HTTP server.
     pub http: Http,
     /// The settings of the log.
     pub log: Log,
     /// The Docker engine.
-    pub docker: Docker,
+    pub docker: DockerOptions,
     /// Remotes of repos.
     pub git: Git,
     /// The default resources of a stage.
@@ -173,7 +173,7 @@ impl Config {
         let data_dir = data_dir.unwrap_or_else(|| "/var/lib/trainyard".into());
         let is_from_here = data_dir.is_relative();
         let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let docker = Docker::new(&settings.docker, faults);
+        let docker = DockerOptions::new(&settings.docker, faults);
         let mut stage = Stage::from(settings.stage.clone());
         // A Docker engine on another machine may have fewer CPUs, and rejects more than it has.
         let here = docker.is_local().then(|| f64::from(cpus()));

@@ -15,7 +15,7 @@ pub struct Span(pub Duration);
 
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
+pub struct ByteSize(pub u64);
 
 impl Span {
     #[must_use]
@@ -29,7 +29,7 @@ impl Span {
     }
 }
 
-impl Size {
+impl ByteSize {
     #[must_use]
     pub const fn mebibytes(count: u64) -> Self {
         Self(count << 20)
@@ -81,7 +81,7 @@ macro_rules! quantity {
 }
 
 quantity! {Span, "duration", measure::DURATION_FORM, measure::parse_duration, measure::in_words}
-quantity! {Size, "size", measure::SIZE_FORM, measure::parse_size, measure::in_bytes}
+quantity! {ByteSize, "size", measure::SIZE_FORM, measure::parse_size, measure::in_bytes}
 
 /// Accepts a string; for any other type, the error says what to write.
 struct Words<Q>(&'static str, &'static str, PhantomData<Q>);
@@ -106,7 +106,7 @@ mod tests {
     fn a_number_without_a_unit_is_refused_with_an_example() {
         let error = "90".parse::<Span>().unwrap_err().to_string();
         assert!(error.contains("such as \"90s\""), "{error}");
-        let error = "8".parse::<Size>().unwrap_err().to_string();
+        let error = "8".parse::<ByteSize>().unwrap_err().to_string();
         assert!(error.contains("such as \"8GiB\""), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /// Memory of a stage; a stage that needs more is killed
-//! memory: Size = Size::mebibytes(4096), "SIZE";
+//! memory: ByteSize = ByteSize::mebibytes(4096), "SIZE";
 //! ```
 //!
 //! makes a key of files, a flag, a variable, their help, and the method that gives the value or the default. With

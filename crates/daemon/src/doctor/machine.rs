@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 use secrecy::{ExposeSecret, SecretBox};
 use trainyard_core::measure::in_units;
-use trainyard_orchestrator::health::space::{Floor, look};
+use trainyard_orchestrator::health::space::{Floor, read_space};
 
 use trainyard_store::{SecretKey, Store, StoreOptions};
 
@@ -89,7 +89,7 @@ fn folder(data: &Path) -> Check {
 
 /// Checks free space: with less than the daemon's minimum, it would start no stage.
 pub(super) fn space(name: &'static str, path: &Path, floor: Floor, what_to_do: &str) -> Check {
-    let room = match look(path) {
+    let room = match read_space(path) {
         Ok(room) => room,
         Err(error) => {
             return Check::warning(name, format!("{}: {error}", path.display()), what_to_do);
@@ -181,7 +181,7 @@ fn nearest(path: &Path) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
+    use crate::doctor::CheckStatus;
 
     #[test]
     fn less_room_than_the_daemon_wants_is_a_failure_and_no_bound_is_none() {
@@ -192,18 +192,18 @@ mod tests {
             Floor::Bytes(u64::MAX / 2),
             "free some space",
         );
-        assert_eq!(check.status, Status::Failed);
+        assert_eq!(check.status, CheckStatus::Failed);
         assert!(check.detail.contains("nothing new is started"), "{check:?}");
         let check = space("Disk", place.path(), Floor::Bytes(0), "free some space");
-        assert_ne!(check.status, Status::Failed);
+        assert_ne!(check.status, CheckStatus::Failed);
     }
 
     #[test]
     fn a_folder_that_will_be_made_passes() {
         let place = tempfile::tempdir().unwrap();
-        assert_eq!(folder(place.path()).status, Status::Ok);
+        assert_eq!(folder(place.path()).status, CheckStatus::Ok);
         let check = folder(&place.path().join("a/b"));
-        assert_eq!(check.status, Status::Ok);
+        assert_eq!(check.status, CheckStatus::Ok);
         assert!(check.detail.contains("will be made"), "{check:?}");
     }
 
@@ -213,7 +213,7 @@ mod tests {
         let file = place.path().join("file");
         std::fs::write(&file, "").unwrap();
         let check = folder(&file.join("data"));
-        assert_eq!(check.status, Status::Failed, "{check:?}");
+        assert_eq!(check.status, CheckStatus::Failed, "{check:?}");
         assert!(
             check
                 .what_to_do
@@ -229,8 +229,8 @@ mod tests {
             image: None,
         };
         let path = place.path().join("key");
-        assert_eq!(key(&path, &private).await.status, Status::Ok);
+        assert_eq!(key(&path, &private).await.status, CheckStatus::Ok);
         std::fs::write(&path, "x").unwrap();
-        assert_eq!(key(&path, &private).await.status, Status::Failed);
+        assert_eq!(key(&path, &private).await.status, CheckStatus::Failed);
     }
 }

@@ -16,7 +16,7 @@ use crate::config::{Config, ExecutorKind};
 pub struct Check {
     /// The name of the check: `Docker engine`.
     pub name: &'static str,
-    pub status: Status,
+    pub status: CheckStatus,
     /// The finding, in one sentence.
     pub detail: String,
     /// What to do, if something is wrong.
@@ -26,7 +26,7 @@ pub struct Check {
 /// The status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum CheckStatus {
     /// Good.
     Ok,
     /// It works, but may cause problems.
@@ -39,7 +39,7 @@ impl Check {
     fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self {
             name,
-            status: Status::Ok,
+            status: CheckStatus::Ok,
             detail: detail.into(),
             what_to_do: None,
         }
@@ -53,7 +53,7 @@ impl Check {
         let what_to_do = Some(what_to_do.into());
         Self {
             name,
-            status: Status::Warning,
+            status: CheckStatus::Warning,
             detail: detail.into(),
             what_to_do,
         }
@@ -67,7 +67,7 @@ impl Check {
         let what_to_do = Some(what_to_do.into());
         Self {
             name,
-            status: Status::Failed,
+            status: CheckStatus::Failed,
             detail: detail.into(),
             what_to_do,
         }
@@ -91,10 +91,10 @@ pub async fn examine(config: &Config) -> Vec<Check> {
 
 /// The worst status of all checks, which decides the exit code.
 #[must_use]
-pub fn worst(checks: &[Check]) -> Status {
+pub fn worst(checks: &[Check]) -> CheckStatus {
     checks
         .iter()
         .map(|check| check.status)
         .max()
-        .unwrap_or(Status::Ok)
+        .unwrap_or(CheckStatus::Ok)
 }

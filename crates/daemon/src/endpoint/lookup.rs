@@ -84,7 +84,10 @@ pub enum NotFound {
          --url and --token",
         newest.display()
     )]
-    NoneRuns { newest: PathBuf, others: Listed },
+    NoneRuns {
+        newest: PathBuf,
+        others: OtherFolders,
+    },
     /// A file of the daemon cannot be read, or is not valid.
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -92,12 +95,12 @@ pub enum NotFound {
 
 /// Other data folders whose daemons do not run, as a part of a message.
 #[derive(Debug)]
-pub struct Listed(Vec<PathBuf>);
+pub struct OtherFolders(Vec<PathBuf>);
 
 /// How many data folders a message lists.
 const LISTED_AT_MOST: usize = 4;
 
-impl fmt::Display for Listed {
+impl fmt::Display for OtherFolders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.iter().take(LISTED_AT_MOST);
         for (at, folder) in shown.enumerate() {
@@ -166,7 +169,7 @@ pub fn find(given: Given, places: &Places) -> Result<Found, NotFound> {
 
 /// Whether a given token may be sent to an address that a data folder names: if it is that folder's own token, or if
 /// the folder was given as well and its daemon is on this machine.
-fn may_have(token: &SecretString, known: &Known, is_given: bool) -> Result<(), NotFound> {
+fn may_have(token: &SecretString, known: &KnownDaemon, is_given: bool) -> Result<(), NotFound> {
     let own = known.token.as_ref();
     if own.is_some_and(|own| own.expose_secret() == token.expose_secret()) {
         return Ok(());
@@ -177,13 +180,13 @@ fn may_have(token: &SecretString, known: &Known, is_given: bool) -> Result<(), N
     known.is_on_this_machine()
 }
 
-struct Known {
+struct KnownDaemon {
     folder: PathBuf,
     endpoint: Endpoint,
     token: Option<SecretString>,
 }
 
-impl Known {
+impl KnownDaemon {
     /// Whether its process is there; one that was killed leaves its address behind.
     fn runs(&self) -> bool {
         let pid = i32::try_from(self.endpoint.pid).ok();
@@ -210,7 +213,7 @@ impl Known {
 
 /// The daemon of a given folder. An absolute path is trusted, since an operator wrote it; a relative path is trusted
 /// only like a folder that lies here.
-fn in_given_folder(folder: &Path, places: &Places) -> Result<Known, NotFound> {
+fn in_given_folder(folder: &Path, places: &Places) -> Result<KnownDaemon, NotFound> {
     let stopped = || NotFound::Stopped {
         data_dir: folder.to_owned(),
     };
@@ -230,7 +233,7 @@ fn nearby(
     places: &Places,
     ignored: &mut Option<PathBuf>,
     stopped: &mut Option<PathBuf>,
-) -> Result<Option<Known>, NotFound> {
+) -> Result<Option<KnownDaemon>, NotFound> {
     let here = places.working_dir.join(DEV_DATA_DIR);
     // A folder of that name may have another purpose; one with these files is a daemon's.
     let has_daemon_files = [ENDPOINT, TOKEN]
@@ -261,7 +264,7 @@ fn nearby(
         Ok(text) => {
             let folder = PathBuf::from(OsStr::from_bytes(text.as_bytes().trim_ascii_end()));
             let newest = in_folder(&folder)?;
-            if newest.as_ref().is_some_and(Known::runs) {
+            if newest.as_ref().is_some_and(KnownDaemon::runs) {
                 return Ok(newest);
             }
             let others = places
@@ -277,14 +280,14 @@ fn nearby(
             // One that was killed has left its address: the command reports that it does not answer there.
             newest.map(Some).ok_or(NotFound::NoneRuns {
                 newest: folder,
-                others: Listed(others),
+                others: OtherFolders(others),
             })
         }
     }
 }
 
 /// The daemon that started last of those that run on this machine.
-fn newest_running(folders: &[PathBuf]) -> Option<Known> {
+fn newest_running(folders: &[PathBuf]) -> Option<KnownDaemon> {
     let running = folders.iter().filter_map(|folder| {
         let known = in_folder(folder).ok().flatten()?;
         let started = folder.join(ENDPOINT).metadata().ok()?.modified().ok()?;
@@ -295,7 +298,7 @@ fn newest_running(folders: &[PathBuf]) -> Option<Known> {
 }
 
 /// The endpoint that the daemon of a data folder wrote; `None` if it does not run.
-fn in_folder(folder: &Path) -> Result<Option<Known>, NotFound> {
+fn in_folder(folder: &Path) -> Result<Option<KnownDaemon>, NotFound> {
     let path = folder.join(ENDPOINT);
     let unreadable = |path: PathBuf| move |source| NotFound::Unreadable { path, source };
     let found = match folder.metadata() {
@@ -315,7 +318,7 @@ fn in_folder(folder: &Path) -> Result<Option<Known>, NotFound> {
         .map_err(io::Error::from)
         .map_err(unreadable(path))?;
     let token = token_in(folder, &owners).map_err(unreadable(folder.join(TOKEN)))?;
-    Ok(Some(Known {
+    Ok(Some(KnownDaemon {
         folder: folder.to_owned(),
         endpoint,
         token,

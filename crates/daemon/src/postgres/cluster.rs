@@ -19,8 +19,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tracing::info;
 
 use super::binaries::{self, Binaries};
+use super::data_folder::DataFolder;
 use super::error::ClusterError;
-use super::place::Place;
 use super::postmaster::{self, State};
 use super::programs::{self, Programs};
 use crate::data_dir::DataDir;
@@ -54,7 +54,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// A running private Postgres. After a drop it keeps running, and the next start uses it.
 #[derive(Debug)]
 pub struct PrivateCluster {
-    place: Place,
+    place: DataFolder,
     binaries: Binaries,
     sockets: PathBuf,
     url: String,
@@ -153,7 +153,7 @@ async fn off_the_runtime<T: Send + 'static>(
 }
 
 fn start(data: &Path, pg_bin: Option<&Path>) -> Result<PrivateCluster, ClusterError> {
-    let place = Place::prepare(data)?;
+    let place = DataFolder::prepare(data)?;
     let cluster = place.cluster();
     let binaries = binaries::choose(pg_bin, made_by(&cluster)?, &cluster)?;
     let programs = Programs {
@@ -212,7 +212,7 @@ fn settle(programs: &Programs<'_>) -> Result<Option<PathBuf>, ClusterError> {
     let cluster = programs.place.cluster();
     let deadline = Instant::now() + START;
     loop {
-        let doing = match postmaster::look(&cluster).map_err(ClusterError::file(&cluster))? {
+        let doing = match postmaster::inspect(&cluster).map_err(ClusterError::file(&cluster))? {
             State::Stopped => return Ok(None),
             State::Ready { sockets } if sockets.join(".s.PGSQL.5432").exists() => {
                 return Ok(Some(sockets));
@@ -296,7 +296,7 @@ fn stop(programs: &Programs<'_>) -> Result<(), ClusterError> {
 }
 
 fn is_stopped_by(stopped: Result<(), ClusterError>, cluster: &Path) -> Result<(), ClusterError> {
-    match postmaster::look(cluster).map_err(ClusterError::file(cluster))? {
+    match postmaster::inspect(cluster).map_err(ClusterError::file(cluster))? {
         // It may have stopped by itself in between, which is fine.
         State::Stopped | State::Stale => Ok(()),
         State::Starting | State::Ready { .. } | State::Stopping => stopped,

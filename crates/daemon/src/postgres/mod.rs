@@ -7,9 +7,9 @@
 pub mod binaries;
 mod cluster;
 mod container;
+mod data_folder;
 mod error;
 mod parameters;
-mod place;
 mod postmaster;
 mod programs;
 
@@ -23,7 +23,7 @@ pub use self::cluster::{PrivateCluster, programs_for};
 pub use self::container::{DEFAULT_IMAGE, PostgresContainer};
 pub use self::error::ClusterError;
 
-pub(crate) use self::place::is_open_place;
+pub(crate) use self::data_folder::is_open_place;
 
 use crate::data_dir::DataDir;
 

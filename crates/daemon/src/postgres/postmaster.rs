@@ -26,7 +26,7 @@ pub(super) enum State {
     Stopping,
 }
 
-pub(super) fn look(cluster: &Path) -> io::Result<State> {
+pub(super) fn inspect(cluster: &Path) -> io::Result<State> {
     let text = match std::fs::read_to_string(pid_file(cluster)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::Stopped),
         text => text?,

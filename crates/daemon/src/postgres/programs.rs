@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::binaries::Binaries;
+use super::data_folder::DataFolder;
 use super::error::ClusterError;
-use super::place::Place;
 
 /// How much output of a program goes into a message.
 const LINES: usize = 12;
@@ -18,7 +18,7 @@ const LINES: usize = 12;
 #[derive(Debug)]
 pub(super) struct Programs<'a> {
     pub(super) binaries: &'a Binaries,
-    pub(super) place: &'a Place,
+    pub(super) place: &'a DataFolder,
 }
 
 impl Programs<'_> {

@@ -185,8 +185,8 @@ fn rule(text: &str) -> Option<String> {
     let (metric, rest) = text.split_once(['<', '>'])?;
     let bound = if text.contains('>') { "min" } else { "max" };
     let number: f64 = rest.trim_start_matches('=').trim().parse().ok()?;
-    Some(format!(
-        "{{metric: {}, {bound}: {number}}}",
-        quoted(metric.trim())
-    ))
+    let metric = metric.trim();
+    // As an expression elsewhere would name it.
+    let metric = metric.strip_prefix("metrics.").unwrap_or(metric);
+    Some(format!("{{metric: {}, {bound}: {number}}}", quoted(metric)))
 }

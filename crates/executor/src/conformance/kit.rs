@@ -15,7 +15,7 @@ use trainyard_core::render::RenderedCommand;
 use trainyard_core::stage::RelativePath;
 use uuid::Uuid;
 
-use super::{Program, Subject};
+use super::{Candidate, Program};
 use crate::blob::{BlobSink, InMemory};
 use crate::contract::{Attempts, Containers, Handle, LogCursor, LogFrame, Status, Stream};
 use crate::error::Error;
@@ -25,11 +25,11 @@ use crate::spec::{AttemptSpec, InputSpec, Limits};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A subject with all that one promise needs.
-pub struct Kit<S: Subject> {
+pub struct Kit<S: Candidate> {
     pub subject: S,
 }
 
-impl<S: Subject> std::fmt::Debug for Kit<S> {
+impl<S: Candidate> std::fmt::Debug for Kit<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kit").finish_non_exhaustive()
     }
@@ -42,7 +42,7 @@ pub struct Printed {
     pub stderr: String,
 }
 
-impl<S: Subject> Kit<S> {
+impl<S: Candidate> Kit<S> {
     /// A kit around a subject.
     pub fn new(subject: S) -> Self {
         Self { subject }
@@ -173,7 +173,7 @@ impl<S: Subject> Kit<S> {
     }
 }
 
-impl<S: Subject<Executor: Attempts>> Kit<S> {
+impl<S: Candidate<Executor: Attempts>> Kit<S> {
     /// Collects an output, and its bytes.
     ///
     /// # Errors

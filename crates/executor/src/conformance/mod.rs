@@ -1,6 +1,6 @@
 //! One suite for all executors: the contract's promises, as tests that a caller would notice.
 //!
-//! An executor takes part by implementing [`Subject`] and calling [`conformance_tests!`](crate::conformance_tests) for
+//! An executor takes part by implementing [`Candidate`] and calling [`conformance_tests!`](crate::conformance_tests) for
 //! each part of the contract that it implements, which makes one test for each promise of that part. Each test makes a subject of its own, and so has containers of its own;
 //! they are removed at its end, also when it fails.
 
@@ -18,7 +18,7 @@ pub use self::kit::{Kit, Printed};
 use crate::contract::{Containers, Stream};
 
 /// An executor under test.
-pub trait Subject: Sync {
+pub trait Candidate: Sync {
     type Executor: Containers;
 
     /// The executor as a daemon makes it when it starts, with the containers of earlier ones.
@@ -112,7 +112,7 @@ pub fn shell_program(program: &Program<'_>) -> RenderedCommand {
 /// Runs one promise, and removes all its containers.
 pub async fn check<S, P, F>(subject: S, promise: P)
 where
-    S: Subject,
+    S: Candidate,
     P: FnOnce(Kit<S>) -> F,
     F: Future<Output = Kit<S>>,
 {

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use trainyard_failpoint::{Flow as _, Point};
 
-    use crate::docker::errors::Trouble;
+    use crate::docker::errors::CallError;
 
     /// Sends a head and then a text without an end, and returns how much of it was read.
     async fn endless(listener: UnixListener, head: &str) -> usize {
@@ -316,10 +316,10 @@ mod tests {
             client(&format!("unix://{}", path.display()), DESCRIPTION).unwrap();
         let (sent, answer) =
             tokio::join!(endless(listener, head), client.inspect_image("alpine:3"));
-        let trouble = Trouble::from(answer.unwrap_err());
+        let call_error = CallError::from(answer.unwrap_err());
         assert!(
-            trouble.text().contains(TOO_LONG) && exceeded.is_so(),
-            "{trouble:?}"
+            call_error.text().contains(TOO_LONG) && exceeded.is_so(),
+            "{call_error:?}"
         );
         assert!(sent < 2 * DESCRIPTION.burst, "{sent}");
     }

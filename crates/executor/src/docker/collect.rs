@@ -17,7 +17,7 @@ use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_core::stage::RelativePath;
 use trainyard_failpoint::{Flow as _, Point};
 
-use super::errors::{IDLE, OfContent, Trouble, gone};
+use super::errors::{CallError, IDLE, OfContent, gone};
 use super::layout::OUTPUTS;
 use super::status;
 use crate::archive::{FolderArchive, HashingSink, unfit};
@@ -120,18 +120,18 @@ async fn copy(
         let (output, to) = (output.clone(), Arc::clone(to));
         tokio::task::spawn_blocking(move || keep(reader, &output, Path::new(&path), &*to, limit))
     };
-    let mut trouble = None;
+    let mut call_error = None;
     loop {
         let piece = match tokio::time::timeout(IDLE, stream.next()).await {
             Ok(None) => break,
             Ok(Some(Ok(piece))) => Ok(piece),
-            Ok(Some(Err(error))) => Err(Trouble::from(error)),
-            Err(_) => Err(Trouble::Silent("a download made no progress".to_owned())),
+            Ok(Some(Err(error))) => Err(CallError::from(error)),
+            Err(_) => Err(CallError::Silent("a download made no progress".to_owned())),
         };
         let (piece, ended) = match piece {
             Ok(piece) => (Ok(piece), false),
             Err(problem) => {
-                trouble = Some(problem);
+                call_error = Some(problem);
                 (Err(std::io::ErrorKind::ConnectionReset.into()), true)
             }
         };
@@ -144,17 +144,17 @@ async fn copy(
     let kept = keeping
         .await
         .unwrap_or_else(|error| Err(Error::new(ErrorKind::Engine, error.to_string())));
-    match trouble {
+    match call_error {
         None => kept.map(Some),
-        Some(trouble) if trouble.text().contains("No such container") => Err(gone(container)),
-        Some(trouble) => match trouble.of_content() {
+        Some(call_error) if call_error.text().contains("No such container") => Err(gone(container)),
+        Some(call_error) => match call_error.of_content() {
             // A path through a file counts as missing.
             Some(OfContent::Missing) => Ok(None),
             Some(OfContent::Odd) => {
                 let what = "reached by links in a circle, or by names that are too long";
                 Err(unfit(output, None, what))
             }
-            None => Err(trouble.into_error("send an output")),
+            None => Err(call_error.into_error("send an output")),
         },
     }
 }
@@ -182,7 +182,7 @@ pub(super) async fn files(
     let path = match folder {
         StageFolder::Outputs => OUTPUTS.to_owned(),
         StageFolder::Working => {
-            let found = status::look(client, container).await?;
+            let found = status::inspect(client, container).await?;
             let config = found.and_then(|found| found.config);
             let working = config.and_then(|config| config.working_dir);
             working.unwrap_or_else(|| "/".to_owned())

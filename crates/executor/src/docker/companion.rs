@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use trainyard_core::image::ImageReference;
 use trainyard_core::stage::PullPolicy;
-use trainyard_failpoint::{Effect as _, Flow as _, Point};
+use trainyard_failpoint::{AtPoint as _, Flow as _, Point};
 
 use super::errors::{LONG, within};
 use super::{Docker, Engine, status};
@@ -87,7 +87,7 @@ impl Docker {
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<u16, Error> {
         let engine = &self.engine;
-        match status::look(&engine.client, &companion.name).await? {
+        match status::inspect(&engine.client, &companion.name).await? {
             None => engine.make_companion(companion, progress).await?,
             Some(found) => own(&found, companion)?,
         }
@@ -100,7 +100,7 @@ impl Docker {
                 .at(Point::StartCompanion),
         )
         .await
-        .map_err(|trouble| trouble.into_error("start a container"))?;
+        .map_err(|call_error| call_error.into_error("start a container"))?;
         engine.usable_companion(companion).await
     }
 
@@ -118,8 +118,8 @@ impl Docker {
             .at(Point::StopCompanion);
         match within(grace + LONG, stop).await {
             Ok(()) => Ok(()),
-            Err(trouble) if matches!(trouble.status(), Some(304 | 404)) => Ok(()),
-            Err(trouble) => Err(trouble.into_error("stop a container")),
+            Err(call_error) if matches!(call_error.status(), Some(304 | 404)) => Ok(()),
+            Err(call_error) => Err(call_error.into_error("stop a container")),
         }
     }
 }
@@ -146,8 +146,8 @@ impl Engine {
         match within(LONG, created).await {
             Ok(_) => Ok(()),
             // Another process made one first; the next call checks its label.
-            Err(trouble) if trouble.status() == Some(409) => Ok(()),
-            Err(trouble) => Err(trouble.into_error("create a container")),
+            Err(call_error) if call_error.status() == Some(409) => Ok(()),
+            Err(call_error) => Err(call_error.into_error("create a container")),
         }
     }
 
@@ -155,7 +155,7 @@ impl Engine {
     async fn usable_companion(&self, companion: &Companion) -> Result<u16, Error> {
         let deadline = Instant::now() + START;
         loop {
-            let found = status::look(&self.client, &companion.name)
+            let found = status::inspect(&self.client, &companion.name)
                 .await?
                 .ok_or_else(|| super::errors::gone(&companion.name))?;
             let state = found.state.clone().unwrap_or_default();

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use trainyard_core::id::InstanceId;
 use trainyard_core::image::Registries;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use super::answers::{self, Bound, Exceeded};
 use super::capabilities::Capabilities;
 use super::dockerfile::BuildKit;
-use super::errors::{LONG, SHORT, Trouble, within};
+use super::errors::{CallError, LONG, SHORT, within};
 use super::fixes::{self, Unfixed};
 use super::init;
 use super::networks::Subnets;
@@ -131,10 +131,10 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
             format!("invalid Docker address `{host}`; use unix:///PATH or tcp://HOST:PORT"),
         ));
     };
-    let client = connected.map_err(|error| unreachable(host, &Trouble::from(error)))?;
+    let client = connected.map_err(|error| unreachable(host, &CallError::from(error)))?;
     let version = within(SHORT, client.version().at(Point::Version))
         .await
-        .map_err(|trouble| unreachable(host, &trouble))?;
+        .map_err(|call_error| unreachable(host, &call_error))?;
     let api = version.api_version.unwrap_or_default();
     if parse_version(&api).is_none_or(|api| api < OLDEST_API) {
         let (major, minor) = OLDEST_API;
@@ -148,13 +148,13 @@ pub(super) async fn client(config: &DockerConfig) -> Result<Client, Error> {
     }
     within(SHORT, client.negotiate_version().at(Point::Negotiate))
         .await
-        .map_err(|trouble| unreachable(host, &trouble))
+        .map_err(|call_error| unreachable(host, &call_error))
 }
 
 /// A client for answers whose length others decide, and whether one of them was too long.
 pub(super) fn bounded(config: &DockerConfig, bound: Bound) -> Result<(Client, Exceeded), Error> {
     let host = config.host();
-    answers::client(host, bound).map_err(|error| unreachable(host, &Trouble::from(error)))
+    answers::client(host, bound).map_err(|error| unreachable(host, &CallError::from(error)))
 }
 
 /// Asks Docker about itself.
@@ -162,10 +162,10 @@ pub(super) async fn info(client: &Client, buildkit: bool) -> Result<EngineInfo, 
     let doing = "describe itself";
     let version = within(LONG, client.version().at(Point::Version))
         .await
-        .map_err(|trouble| trouble.into_error(doing))?;
+        .map_err(|call_error| call_error.into_error(doing))?;
     let info = within(LONG, client.info().at(Point::Info))
         .await
-        .map_err(|trouble| trouble.into_error(doing))?;
+        .map_err(|call_error| call_error.into_error(doing))?;
     let number = |value: Option<i64>| {
         value
             .and_then(|n| u64::try_from(n).ok())
@@ -191,7 +191,7 @@ pub(super) async fn info(client: &Client, buildkit: bool) -> Result<EngineInfo, 
 pub(super) async fn buildkit(client: &Client) -> Result<BuildKit, Error> {
     let version = within(SHORT, client.version().at(Point::Version))
         .await
-        .map_err(|trouble| trouble.into_error("describe itself"))?;
+        .map_err(|call_error| call_error.into_error("describe itself"))?;
     Ok(BuildKit {
         version: version
             .version
@@ -208,8 +208,8 @@ impl fmt::Display for EngineInfo {
     }
 }
 
-fn unreachable(host: &str, trouble: &Trouble) -> Error {
-    let text = trouble.text();
+fn unreachable(host: &str, call_error: &CallError) -> Error {
+    let text = call_error.text();
     let hint = if text.contains("ermission denied") {
         "; this user may not use it: join the group `docker`, or set another `docker.host`"
     } else {

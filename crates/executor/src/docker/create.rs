@@ -12,7 +12,7 @@ use tracing::warn;
 use super::Engine;
 use super::arguments;
 use super::convert::{self, UnderInit};
-use super::errors::{LONG, SHORT, Trouble, gone, within};
+use super::errors::{CallError, LONG, SHORT, gone, within};
 use super::init;
 use super::labels::{FirstProcess, Identity};
 use super::layout::Layout;
@@ -21,7 +21,7 @@ use super::unstarted::LaidOut;
 use crate::contract::{Handle, Status};
 use crate::error::{Error, ErrorKind};
 use crate::spec::AttemptSpec;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use trainyard_init::Nonce;
 
 impl Engine {
@@ -59,14 +59,14 @@ impl Engine {
         .await;
         let container = match created {
             Ok(created) => created.id,
-            Err(trouble) if may_exist(&trouble) => {
-                return self.adopt(spec, &name, trouble).await;
+            Err(call_error) if may_exist(&call_error) => {
+                return self.adopt(spec, &name, call_error).await;
             }
-            Err(trouble) => {
-                if trouble.status() == Some(404) {
+            Err(call_error) => {
+                if call_error.status() == Some(404) {
                     self.images.forget(&spec.image);
                 }
-                return Err(refused(trouble, spec));
+                return Err(refused(call_error, spec));
             }
         };
         let handle = Handle {
@@ -91,10 +91,10 @@ impl Engine {
         &self,
         spec: &AttemptSpec,
         name: &str,
-        trouble: Trouble,
+        call_error: CallError,
     ) -> Result<Handle, Error> {
-        let Some(found) = status::look(&self.client, name).await? else {
-            return Err(trouble.into_error_of_container("create a container"));
+        let Some(found) = status::inspect(&self.client, name).await? else {
+            return Err(call_error.into_error_of_container("create a container"));
         };
         let handle = identify(&found, spec)?;
         let state = found.state.as_ref().map(status::status);
@@ -122,7 +122,7 @@ impl Engine {
     /// it was not started; otherwise Docker is asked first, since it would run an exited program again.
     pub(super) async fn start(&self, container: &str) -> Result<(), Error> {
         if !self.fresh.take(container) {
-            match status::inspect(&self.client, container).await? {
+            match status::of(&self.client, container).await? {
                 None => return Err(gone(container)),
                 Some(Status::Created) => {}
                 Some(Status::Running { .. } | Status::Exited { .. } | Status::Unknown) => {
@@ -138,29 +138,29 @@ impl Engine {
             within(LONG, start)
         };
         let mut started = start().await;
-        if let Err(trouble) = &started
-            && self.mend_network(trouble).await?
+        if let Err(call_error) = &started
+            && self.mend_network(call_error).await?
         {
             started = start().await;
         }
         match started {
             Ok(()) => Ok(()),
             // Unless the image has a volume of its own there.
-            Err(trouble)
+            Err(call_error)
                 if self.config.init
-                    && trouble.text().contains(init::PATH)
-                    && !trouble.is_of_container() =>
+                    && call_error.text().contains(init::PATH)
+                    && !call_error.is_of_container() =>
             {
-                Err(self.without_init(container, &trouble).await)
+                Err(self.without_init(container, &call_error).await)
             }
-            Err(trouble) => Err(not_started(trouble, container)),
+            Err(call_error) => Err(not_started(call_error, container)),
         }
     }
 
     /// Fills the volume of the init again, which was removed before this container was made: Docker then made an
     /// empty one. The error asks the caller to start again.
-    async fn without_init(&self, container: &str, trouble: &Trouble) -> Error {
-        let found = match status::look(&self.client, container).await {
+    async fn without_init(&self, container: &str, call_error: &CallError) -> Error {
+        let found = match status::inspect(&self.client, container).await {
             Ok(Some(found)) => found,
             Ok(None) => return gone(container),
             Err(error) => return error,
@@ -170,7 +170,7 @@ impl Engine {
             Ok(()) => {
                 let message = format!(
                     "the init volume was missing and has been restored; the container can be started again: {}",
-                    trouble.text()
+                    call_error.text()
                 );
                 Error::new(ErrorKind::Engine, message)
             }
@@ -196,11 +196,11 @@ impl Engine {
         .await
         {
             Ok(()) => Ok(()),
-            Err(trouble) => match trouble.status() {
+            Err(call_error) => match call_error.status() {
                 Some(404) => Ok(()),
                 // Another caller is removing it.
-                Some(409) if trouble.text().contains("already in progress") => Ok(()),
-                _ => Err(trouble.into_error("remove a container")),
+                Some(409) if call_error.text().contains("already in progress") => Ok(()),
+                _ => Err(call_error.into_error("remove a container")),
             },
         }
     }
@@ -217,10 +217,10 @@ impl Engine {
         .await
         {
             Ok(()) => Ok(true),
-            Err(trouble) => match trouble.status() {
+            Err(call_error) => match call_error.status() {
                 Some(404) => Ok(true),
                 Some(409) => Ok(false),
-                _ => Err(trouble.into_error("remove a container")),
+                _ => Err(call_error.into_error("remove a container")),
             },
         }
     }
@@ -236,10 +236,10 @@ fn draw_nonce() -> Result<Nonce, Error> {
 }
 
 /// Whether a container may exist although its creation was not confirmed.
-fn may_exist(trouble: &Trouble) -> bool {
-    match trouble {
-        Trouble::Answered { status, .. } => *status == 409 || *status >= 500,
-        Trouble::InStream(_) | Trouble::Silent(_) | Trouble::Odd(_) => true,
+fn may_exist(call_error: &CallError) -> bool {
+    match call_error {
+        CallError::Answered { status, .. } => *status == 409 || *status >= 500,
+        CallError::InStream(_) | CallError::Silent(_) | CallError::Odd(_) => true,
     }
 }
 
@@ -267,17 +267,17 @@ fn identify(found: &ContainerInspectResponse, spec: &AttemptSpec) -> Result<Hand
     }
 }
 
-fn refused(trouble: Trouble, spec: &AttemptSpec) -> Error {
-    match trouble.status() {
+fn refused(call_error: CallError, spec: &AttemptSpec) -> Error {
+    match call_error.status() {
         Some(404) => image_gone(&spec.image),
         Some(400..500) => Error::new(
             ErrorKind::Start,
             format!(
                 "the Docker engine refuses what the stage asks for: {}",
-                trouble.text()
+                call_error.text()
             ),
         ),
-        _ => trouble.into_error_of_container("create a container"),
+        _ => call_error.into_error_of_container("create a container"),
     }
 }
 
@@ -287,13 +287,13 @@ pub(super) fn image_gone(image: &str) -> Error {
     Error::new(ErrorKind::ImagePull, message)
 }
 
-fn not_started(trouble: Trouble, container: &str) -> Error {
-    let text = trouble.text();
-    match trouble.status() {
+fn not_started(call_error: CallError, container: &str) -> Error {
+    let text = call_error.text();
+    match call_error.status() {
         Some(404) if text.contains("No such container") => gone(container),
         Some(_) if arguments::is_refusal(text) => arguments::refused_by_kernel(),
         Some(400..500) => Error::new(ErrorKind::Start, in_words(text)),
-        _ => trouble.into_error_of_container("start a container"),
+        _ => call_error.into_error_of_container("start a container"),
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(60);
 
 /// A failed call, before its meaning is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum CallError {
     /// Docker answered with an error status.
     Answered { status: u16, message: String },
     /// Docker reported an error in the middle of a stream.
@@ -39,7 +39,7 @@ pub(super) enum OfContent {
     Odd,
 }
 
-impl From<Bollard> for Trouble {
+impl From<Bollard> for CallError {
     fn from(error: Bollard) -> Self {
         match error {
             Bollard::DockerResponseServerError {
@@ -62,7 +62,7 @@ impl From<Bollard> for Trouble {
     }
 }
 
-impl Trouble {
+impl CallError {
     /// The status of Docker's answer, if there was one.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
@@ -173,11 +173,11 @@ pub(super) fn gone(container: &str) -> Error {
 pub(super) async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Bollard>>,
-) -> Result<T, Trouble> {
+) -> Result<T, CallError> {
     // On the heap: a call is large, and would be part of every future around it.
     match tokio::time::timeout(limit, Box::pin(call)).await {
-        Ok(result) => result.map_err(Trouble::from),
-        Err(_) => Err(Trouble::Silent(format!(
+        Ok(result) => result.map_err(CallError::from),
+        Err(_) => Err(CallError::Silent(format!(
             "no answer within {} s",
             limit.as_secs()
         ))),
@@ -205,11 +205,11 @@ mod tests {
 
     #[test]
     fn a_full_disk_of_the_engine_is_named() {
-        let trouble = Trouble::Answered {
+        let call_error = CallError::Answered {
             status: 500,
             message: "mkdir /var/lib/docker/x: no space left on device".to_owned(),
         };
-        let error = trouble.into_error("create the container");
+        let error = call_error.into_error("create the container");
         assert_eq!(error.kind, ErrorKind::Storage);
         assert!(error.message.contains("disk is full"), "{error}");
     }
@@ -256,12 +256,12 @@ mod tests {
                 ErrorKind::Storage,
             ),
         ] {
-            let trouble = Trouble::Answered {
+            let call_error = CallError::Answered {
                 status: 500,
                 message: text.to_owned(),
             };
             assert_eq!(
-                trouble.into_error_of_container("start it").kind,
+                call_error.into_error_of_container("start it").kind,
                 kind,
                 "{text}"
             );
@@ -271,8 +271,8 @@ mod tests {
     #[tokio::test]
     async fn a_call_without_an_answer_ends_at_its_deadline() {
         let never = std::future::pending::<Result<(), Bollard>>();
-        let trouble = within(Duration::from_millis(5), never).await.unwrap_err();
-        let error = trouble.into_error("list containers");
+        let call_error = within(Duration::from_millis(5), never).await.unwrap_err();
+        let error = call_error.into_error("list containers");
         assert_eq!(error.kind, ErrorKind::Unreachable);
         assert!(error.is_transient());
     }

@@ -12,11 +12,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 use trainyard_core::Timestamp;
-use trainyard_failpoint::{Effect as _, Flow as _, Point};
+use trainyard_failpoint::{AtPoint as _, Flow as _, Point};
 
 use super::Engine;
 use super::answers;
-use super::errors::{LONG, Trouble, within};
+use super::errors::{CallError, LONG, within};
 use super::init;
 use super::labels;
 use crate::contract::BuildImage;
@@ -48,7 +48,7 @@ impl Engine {
     /// The images that match these filters of Docker's, oldest first. Labels are not kept: an image's author
     /// decides how many there are.
     pub(super) async fn list_images(&self, filters: &Value) -> Result<Vec<BuildImage>, Error> {
-        let failed = |trouble: Trouble| trouble.into_error("list images");
+        let failed = |call_error: CallError| call_error.into_error("list images");
         let version = self.client.client_version();
         let filters = filters.to_string();
         let filters = utf8_percent_encode(&filters, NON_ALPHANUMERIC);
@@ -69,7 +69,7 @@ impl Engine {
         within(LONG, receiving).await.map_err(failed)?;
         let listed = reading.await.map_err(io::Error::other);
         let listed = listed.and_then(|listed| listed.map_err(io::Error::from));
-        let listed = listed.map_err(|error| failed(Trouble::Odd(error.to_string())))?;
+        let listed = listed.map_err(|error| failed(CallError::Odd(error.to_string())))?;
         let mut images: Vec<BuildImage> = listed
             .into_iter()
             .map(|image| BuildImage {
@@ -109,11 +109,11 @@ impl Engine {
                 .await
                 {
                     Ok(_) => {}
-                    Err(trouble) => match trouble.status() {
+                    Err(call_error) => match call_error.status() {
                         Some(404) => {}
                         // A container uses it.
                         Some(409) => gone = false,
-                        _ => return Err(trouble.into_error("remove an image")),
+                        _ => return Err(call_error.into_error("remove an image")),
                     },
                 }
             }

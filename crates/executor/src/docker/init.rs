@@ -27,11 +27,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 use trainyard_core::Timestamp;
-use trainyard_failpoint::{Effect as _, Flow as _, Point};
+use trainyard_failpoint::{AtPoint as _, Flow as _, Point};
 use trainyard_init::PROGRAM;
 
 use super::create::image_gone;
-use super::errors::{IDLE, LONG, OfContent, Trouble, within};
+use super::errors::{CallError, IDLE, LONG, OfContent, within};
 use crate::error::{Error, ErrorKind};
 
 /// Where the volume is mounted.
@@ -105,7 +105,7 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
     };
     within(LONG, client.create_volume(volume).at(Point::CreateVolume))
         .await
-        .map_err(|trouble| trouble.into_error("make a volume"))?;
+        .map_err(|call_error| call_error.into_error("make a volume"))?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -119,19 +119,21 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
                     format!("the volume {name} does not keep the files that were put into it");
                 return Err(Error::new(ErrorKind::Engine, message));
             }
-            Err(trouble) if trouble.text().contains("No such image") => {
+            Err(call_error) if call_error.text().contains("No such image") => {
                 return Err(image_gone(image));
             }
             // Another process was done and removed the loader, or is about to: Docker has a different answer
             // for each of its parts that is gone already.
-            Err(trouble) if tries < TRIES && trouble.status().is_some() => {
+            Err(call_error) if tries < TRIES && call_error.status().is_some() => {
                 debug!(
-                    error = trouble.text(),
+                    error = call_error.text(),
                     "the init's loader could not be used; will retry"
                 );
             }
-            Err(trouble) => {
-                return Err(trouble.into_error_of_container("fill the volume of Trainyard's init"));
+            Err(call_error) => {
+                return Err(
+                    call_error.into_error_of_container("fill the volume of Trainyard's init")
+                );
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -139,7 +141,7 @@ async fn fill(client: &Client, name: &str, image: &str) -> Result<(), Error> {
 }
 
 /// Fills the volume through a container of its own; returns whether it holds the init now.
-async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool, Trouble> {
+async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool, CallError> {
     let made = within(
         LONG,
         client
@@ -149,16 +151,16 @@ async fn fill_by_loader(client: &Client, name: &str, image: &str) -> Result<bool
     .await?;
     let held = fill_through(client, &made.id).await;
     // The housekeeping removes loaders that remain here, and after a crash.
-    if let Err(trouble) = remove_loader(client, &made.id).await {
+    if let Err(call_error) = remove_loader(client, &made.id).await {
         warn!(
-            error = trouble.text(),
+            error = call_error.text(),
             "could not remove the loader of the init; will retry later"
         );
     }
     held
 }
 
-async fn fill_through(client: &Client, loader: &str) -> Result<bool, Trouble> {
+async fn fill_through(client: &Client, loader: &str) -> Result<bool, CallError> {
     if content(client, loader).await?.as_deref() == Some(PROGRAM) {
         return Ok(true);
     }
@@ -176,7 +178,7 @@ async fn fill_through(client: &Client, loader: &str) -> Result<bool, Trouble> {
     Ok(content(client, loader).await?.as_deref() == Some(PROGRAM))
 }
 
-async fn remove_loader(client: &Client, loader: &str) -> Result<(), Trouble> {
+async fn remove_loader(client: &Client, loader: &str) -> Result<(), CallError> {
     let options = RemoveContainerOptionsBuilder::default().force(true).build();
     let removed = within(
         LONG,
@@ -186,7 +188,7 @@ async fn remove_loader(client: &Client, loader: &str) -> Result<(), Trouble> {
     )
     .await;
     match removed {
-        Err(trouble) if !matches!(trouble.status(), Some(404 | 409)) => Err(trouble),
+        Err(call_error) if !matches!(call_error.status(), Some(404 | 409)) => Err(call_error),
         _ => Ok(()),
     }
 }
@@ -216,7 +218,7 @@ fn loader(name: &str, image: &str) -> ContainerCreateBody {
 }
 
 /// The content of the init's file in the volume; `None` where there is none.
-async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+async fn content(client: &Client, name: &str) -> Result<Option<Vec<u8>>, CallError> {
     match file(client, name, PATH, PROGRAM.len()).await? {
         Found::File(bytes) => Ok(Some(bytes)),
         // The volume is filled then; if it still does not match, that is an error.
@@ -240,7 +242,7 @@ pub(super) async fn file(
     container: &str,
     path: &str,
     at_most: usize,
-) -> Result<Found, Trouble> {
+) -> Result<Found, CallError> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();
@@ -256,14 +258,14 @@ pub(super) async fn file(
             Ok(None) => break,
             Ok(Some(Ok(piece))) => sent.extend_from_slice(&piece),
             Ok(Some(Err(error))) => {
-                let trouble = Trouble::from(error);
-                return match trouble.of_content() {
+                let call_error = CallError::from(error);
+                return match call_error.of_content() {
                     Some(OfContent::Missing) => Ok(Found::Nothing),
                     Some(OfContent::Odd) => Ok(Found::Unfit),
-                    None => Err(trouble),
+                    None => Err(call_error),
                 };
             }
-            Err(_) => return Err(Trouble::Silent("a download made no progress".to_owned())),
+            Err(_) => return Err(CallError::Silent("a download made no progress".to_owned())),
         }
     }
     Ok(only_file(&sent, at_most).map_or(Found::Unfit, Found::File))
@@ -306,11 +308,11 @@ pub(super) async fn remove_old(
 ) -> Result<(), Error> {
     remove_old_loaders(client, before)
         .await
-        .map_err(|trouble| trouble.into_error("remove the loaders of the init"))?;
+        .map_err(|call_error| call_error.into_error("remove the loaders of the init"))?;
     remove_old_volumes(client, ours, before).await
 }
 
-async fn remove_old_loaders(client: &Client, before: Timestamp) -> Result<(), Trouble> {
+async fn remove_old_loaders(client: &Client, before: Timestamp) -> Result<(), CallError> {
     let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)
@@ -345,7 +347,7 @@ async fn remove_old_volumes(client: &Client, ours: &str, before: Timestamp) -> R
         client.list_volumes(Some(options)).at(Point::ListVolumes),
     )
     .await
-    .map_err(|trouble| trouble.into_error("list volumes"))?;
+    .map_err(|call_error| call_error.into_error("list volumes"))?;
     for volume in listed.volumes.unwrap_or_default() {
         let is_old = volume.created_at.is_some_and(|made| made < before);
         if !is_old || volume.name == ours {
@@ -361,8 +363,8 @@ async fn remove_old_volumes(client: &Client, ours: &str, before: Timestamp) -> R
         .await
         {
             Ok(()) => {}
-            Err(trouble) if matches!(trouble.status(), Some(404 | 409)) => {}
-            Err(trouble) => return Err(trouble.into_error("remove a volume")),
+            Err(call_error) if matches!(call_error.status(), Some(404 | 409)) => {}
+            Err(call_error) => return Err(call_error.into_error("remove a volume")),
         }
     }
     Ok(())

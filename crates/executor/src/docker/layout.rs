@@ -16,7 +16,7 @@ use bollard::Docker as Client;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::errors::{IDLE, Trouble, gone};
+use super::errors::{CallError, IDLE, gone};
 use super::init;
 use super::labels::FirstProcess;
 use super::unstarted;
@@ -26,7 +26,7 @@ use crate::pipe;
 use crate::source;
 use crate::spec::{AttemptSpec, InputSpec};
 use trainyard_core::artifact::ArtifactKind;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 /// The working directory, with the source tree.
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -75,9 +75,9 @@ impl Layout {
             .upload_to_container(container, Some(options), bollard::body_try_stream(body))
             .at(Point::Upload);
         let uploaded = tokio::select! {
-            done = upload => done.map_err(Trouble::from),
+            done = upload => done.map_err(CallError::from),
             () = progress.stalled(IDLE) => {
-                Err(Trouble::Silent("an upload made no progress".to_owned()))
+                Err(CallError::Silent("an upload made no progress".to_owned()))
             }
         };
         match writing.await {
@@ -95,9 +95,9 @@ impl Layout {
             Err(error) => return Err(Error::new(ErrorKind::Engine, error.to_string())),
             Ok(Ok(())) => {}
         }
-        uploaded.map_err(|trouble| match trouble.status() {
+        uploaded.map_err(|call_error| match call_error.status() {
             Some(404) => gone(container),
-            _ => trouble.into_error_of_container("lay out the stage's files"),
+            _ => call_error.into_error_of_container("lay out the stage's files"),
         })
     }
 

@@ -30,7 +30,7 @@ use trainyard_core::Timestamp;
 use trainyard_failpoint::{Flow as _, Point};
 use trainyard_init::{OPEN, Record};
 
-use super::errors::{Trouble, gone};
+use super::errors::{CallError, gone};
 use super::labels::FirstProcess;
 use super::proof::Ends;
 use crate::contract::{LogCursor, LogFrame, LogStream, Stream};
@@ -175,10 +175,10 @@ impl Reader {
                     read => return Some(read),
                 },
                 Some(Err(error)) => {
-                    let trouble = Trouble::from(error);
-                    return Some(Err(match trouble.status() {
+                    let call_error = CallError::from(error);
+                    return Some(Err(match call_error.status() {
                         Some(404) => gone(&self.container),
-                        _ => trouble.into_error("read a log"),
+                        _ => call_error.into_error("read a log"),
                     }));
                 }
                 // Docker 20.10 stops to follow as soon as the program has ended, whatever is still unread. The rest

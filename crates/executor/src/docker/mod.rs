@@ -50,7 +50,7 @@ use trainyard_core::Timestamp;
 use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 pub use self::capabilities::Capabilities;
 pub use self::companion::Companion;
@@ -172,7 +172,7 @@ impl Containers for Docker {
     }
 
     async fn inspect(&self, handle: &Handle) -> Result<Option<Status>, Error> {
-        status::inspect(&self.engine.client, &handle.container).await
+        status::of(&self.engine.client, &handle.container).await
     }
 
     async fn wait(&self, handle: &Handle) -> Result<Status, Error> {
@@ -198,7 +198,7 @@ impl Containers for Docker {
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), Error> {
         let engine = &self.engine;
         let container = &handle.container;
-        match status::inspect(&engine.client, container).await? {
+        match status::of(&engine.client, container).await? {
             None | Some(Status::Exited { .. } | Status::Unknown) => return Ok(()),
             Some(Status::Created) => {
                 engine.fresh.take(container);
@@ -219,8 +219,8 @@ impl Containers for Docker {
             .at(Point::StopContainer);
         match within(grace.saturating_add(SHORT), stopped).await {
             Ok(()) => Ok(()),
-            Err(trouble) if trouble.status() == Some(404) => Ok(()),
-            Err(trouble) => Err(trouble.into_error("stop a container")),
+            Err(call_error) if call_error.status() == Some(404) => Ok(()),
+            Err(call_error) => Err(call_error.into_error("stop a container")),
         }
     }
 
@@ -244,7 +244,7 @@ impl Containers for Docker {
                 .at(Point::ListContainers),
         )
         .await
-        .map_err(|trouble| trouble.into_error("list containers"))?;
+        .map_err(|call_error| call_error.into_error("list containers"))?;
         Ok(found
             .into_iter()
             .filter_map(|summary| {
@@ -264,7 +264,7 @@ impl Containers for Docker {
     async fn ping(&self) -> Result<(), Error> {
         // Unlike the ping of the protocol, this needs the part of Docker that keeps containers. There is none
         // of this name, and it would not matter if there were.
-        let looked = status::look(&self.engine.client, status::NO_CONTAINER).await;
+        let looked = status::inspect(&self.engine.client, status::NO_CONTAINER).await;
         looked.map(drop)
     }
 

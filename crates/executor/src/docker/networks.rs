@@ -19,10 +19,10 @@ use bollard::query_parameters::{
 use sha2::{Digest, Sha256};
 use tracing::{debug, info};
 use trainyard_core::id::RepoId;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use super::Engine;
-use super::errors::{LONG, SHORT, Trouble, within};
+use super::errors::{CallError, LONG, SHORT, within};
 use crate::error::{Error, ErrorKind};
 
 /// The labels of networks.
@@ -219,21 +219,21 @@ impl Engine {
                 );
                 Err(Error::new(ErrorKind::Engine, message))
             }
-            Err(trouble) if trouble.status() == Some(404) => Ok(false),
-            Err(trouble) => Err(trouble.into_error("look for a network")),
+            Err(call_error) if call_error.status() == Some(404) => Ok(false),
+            Err(call_error) => Err(call_error.into_error("look for a network")),
         }
     }
 
     /// Makes the network again that Docker did not find when it started a container; returns whether it was one of
     /// ours. Another daemon may have removed it just before the container was created.
-    pub(super) async fn mend_network(&self, trouble: &Trouble) -> Result<bool, Error> {
-        if trouble.status() != Some(404) || !trouble.text().contains("network ") {
+    pub(super) async fn mend_network(&self, call_error: &CallError) -> Result<bool, Error> {
+        if call_error.status() != Some(404) || !call_error.text().contains("network ") {
             return Ok(false);
         }
         let known = self.networks.with(|needed| {
             let found = needed
                 .iter()
-                .find(|(name, _)| trouble.text().contains(*name));
+                .find(|(name, _)| call_error.text().contains(*name));
             found.map(|(name, (repo, _))| (name.clone(), *repo))
         });
         let Some((name, repo)) = known else {
@@ -247,15 +247,15 @@ impl Engine {
     }
 
     async fn make_network(&self, name: &str, repo: RepoId) -> Result<(), Error> {
-        let trouble = match self.try_network(name, repo, None).await {
+        let call_error = match self.try_network(name, repo, None).await {
             Ok(()) => return Ok(()),
-            Err(trouble) => trouble,
+            Err(call_error) => call_error,
         };
-        if !is_exhausted(&trouble) {
+        if !is_exhausted(&call_error) {
             // Another daemon may have made it meanwhile: the name of its bridge is taken then.
             return match self.has_network(name).await {
                 Ok(true) => Ok(()),
-                _ => Err(trouble.into_error("make a network")),
+                _ => Err(call_error.into_error("make a network")),
             };
         }
         if self.remove_idle_networks().await? > 0
@@ -267,8 +267,8 @@ impl Engine {
         for subnet in self.config.subnets.free(&taken).take(TRIES) {
             match self.try_network(name, repo, Some(subnet)).await {
                 Ok(()) => return Ok(()),
-                Err(trouble) if trouble.text().contains("overlaps") => {}
-                Err(trouble) => return Err(trouble.into_error("make a network")),
+                Err(call_error) if call_error.text().contains("overlaps") => {}
+                Err(call_error) => return Err(call_error.into_error("make a network")),
             }
         }
         Err(no_addresses(self.config.subnets))
@@ -281,7 +281,7 @@ impl Engine {
             .list_networks(None::<ListNetworksOptions>)
             .at(Point::ListNetworks);
         let listed = within(LONG, listed).await;
-        let listed = listed.map_err(|trouble| trouble.into_error("list networks"))?;
+        let listed = listed.map_err(|call_error| call_error.into_error("list networks"))?;
         let pools = listed
             .into_iter()
             .filter_map(|network| network.ipam?.config)
@@ -296,7 +296,7 @@ impl Engine {
         name: &str,
         repo: RepoId,
         subnet: Option<String>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CallError> {
         let hash = name.rsplit('-').next().unwrap_or(name);
         // An interface's name has at most 15 characters.
         let bridge = format!("{BRIDGE}{}", hash.get(..12).unwrap_or(hash));
@@ -344,7 +344,7 @@ impl Engine {
                 .at(Point::ListNetworks),
         )
         .await
-        .map_err(|trouble| trouble.into_error("list networks"))?;
+        .map_err(|call_error| call_error.into_error("list networks"))?;
         let mut removed = 0;
         for name in listed.into_iter().filter_map(|network| network.name) {
             if self.networks.is_needed(&name) || self.is_used(&name).await? {
@@ -357,16 +357,16 @@ impl Engine {
             );
             match gone.await {
                 Ok(()) => removed += 1,
-                Err(trouble) if trouble.status() == Some(404) => {}
+                Err(call_error) if call_error.status() == Some(404) => {}
                 // A container was connected meanwhile.
-                Err(trouble) if trouble.status() == Some(403) => {
+                Err(call_error) if call_error.status() == Some(403) => {
                     debug!(
                         network = name,
-                        error = trouble.text(),
+                        error = call_error.text(),
                         "a network is in use"
                     );
                 }
-                Err(trouble) => return Err(trouble.into_error("remove a network")),
+                Err(call_error) => return Err(call_error.into_error("remove a network")),
             }
         }
         Ok(removed)
@@ -385,7 +385,7 @@ impl Engine {
             .list_containers(Some(options))
             .at(Point::ListContainers);
         let listed = within(SHORT, listed).await;
-        let listed = listed.map_err(|trouble| trouble.into_error("list containers"))?;
+        let listed = listed.map_err(|call_error| call_error.into_error("list containers"))?;
         Ok(!listed.is_empty())
     }
 }
@@ -401,9 +401,9 @@ fn no_addresses(subnets: Subnets) -> Error {
 }
 
 /// Whether Docker has no ranges of addresses of its own left.
-fn is_exhausted(trouble: &Trouble) -> bool {
-    trouble.text().contains("non-overlapping")
-        || trouble.text().contains("predefined address pools")
+fn is_exhausted(call_error: &CallError) -> bool {
+    call_error.text().contains("non-overlapping")
+        || call_error.text().contains("predefined address pools")
 }
 
 #[cfg(test)]

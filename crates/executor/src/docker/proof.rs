@@ -33,10 +33,10 @@ const KILLED: i32 = 128 + 9;
 
 /// A cache of facts about containers that have ended, until they are removed: it saves calls.
 #[derive(Debug, Default)]
-pub(super) struct Ends(Mutex<Known>);
+pub(super) struct Ends(Mutex<CachedEnds>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedEnds {
     ended: HashSet<String>,
     /// Records that were seen in logs.
     records: HashMap<String, Record>,
@@ -82,7 +82,7 @@ impl Ends {
         if let Some(known) = known {
             return Ok(known);
         }
-        let found = status::look(client, container).await?;
+        let found = status::inspect(client, container).await?;
         let found = found.ok_or_else(|| gone(container))?;
         let labels = found.config.and_then(|config| config.labels);
         let first = FirstProcess::read(&labels.unwrap_or_default());
@@ -94,7 +94,7 @@ impl Ends {
         self.locked().records.get(container).copied()
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, CachedEnds> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +166,7 @@ impl Engine {
     async fn proof_of(&self, container: &str, record: Record, seen: &Exit) -> Result<Proof, Error> {
         match proof(Some(record), seen) {
             Proof::Unfit(why) => {
-                let found = status::look(&self.client, container).await?;
+                let found = status::inspect(&self.client, container).await?;
                 let config = found.and_then(|found| found.config);
                 let program = config.and_then(|config| config.cmd?.into_iter().next());
                 let program = program.map_or_else(
@@ -187,11 +187,11 @@ impl Engine {
         at_most: usize,
     ) -> Result<Found, Error> {
         let found = init::file(&self.client, container, path, at_most).await;
-        found.map_err(|trouble| {
-            if trouble.text().contains("No such container") {
+        found.map_err(|call_error| {
+            if call_error.text().contains("No such container") {
                 gone(container)
             } else {
-                trouble.into_error("send the record of an end")
+                call_error.into_error("send the record of an end")
             }
         })
     }

@@ -13,9 +13,9 @@ use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use tracing::warn;
 use trainyard_core::Timestamp;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
-use super::errors::{SHORT, Trouble, gone, within};
+use super::errors::{CallError, SHORT, gone, within};
 use super::labels::Identity;
 use crate::contract::{Handle, Listed, Status};
 use crate::error::{Error, ErrorKind};
@@ -36,7 +36,7 @@ pub(super) const NO_CONTAINER: &str = "trainyard-ping";
 const REMOVAL_LOOKS: u32 = 300;
 
 /// Inspects a container, by id or name; `None` where it does not exist.
-pub(super) async fn look(
+pub(super) async fn inspect(
     client: &Client,
     container: &str,
 ) -> Result<Option<ContainerInspectResponse>, Error> {
@@ -49,14 +49,14 @@ pub(super) async fn look(
     .await
     {
         Ok(found) => Ok(Some(found)),
-        Err(trouble) if trouble.status() == Some(404) => Ok(None),
-        Err(trouble) => Err(trouble.into_error("inspect a container")),
+        Err(call_error) if call_error.status() == Some(404) => Ok(None),
+        Err(call_error) => Err(call_error.into_error("inspect a container")),
     }
 }
 
 /// The status of a container; `None` where it does not exist.
-pub(super) async fn inspect(client: &Client, container: &str) -> Result<Option<Status>, Error> {
-    let found = look(client, container).await?;
+pub(super) async fn of(client: &Client, container: &str) -> Result<Option<Status>, Error> {
+    let found = inspect(client, container).await?;
     Ok(found.map(|found| found.state.as_ref().map_or(Status::Unknown, status)))
 }
 
@@ -77,10 +77,10 @@ pub(super) async fn wait(
         // bollard reports a non-zero exit code as an error.
         Ok(Some(_)) | Err(Bollard::DockerContainerWaitError { .. }) => {}
         Err(error) => {
-            let trouble = Trouble::from(error);
-            return Err(match trouble.status() {
+            let call_error = CallError::from(error);
+            return Err(match call_error.status() {
                 Some(404) => gone(container),
-                _ => trouble.into_error("wait for a container"),
+                _ => call_error.into_error("wait for a container"),
             });
         }
         Ok(None) => {
@@ -94,9 +94,9 @@ pub(super) async fn wait(
     let give_up = Instant::now() + ENDED;
     let mut looks = 0;
     while looks < REMOVAL_LOOKS {
-        let found = match look(client, container).await {
+        let found = match inspect(client, container).await {
             Ok(found) => found,
-            Err(error) if look(client, NO_CONTAINER).await.is_err() => return Err(error),
+            Err(error) if inspect(client, NO_CONTAINER).await.is_err() => return Err(error),
             Err(error) if Instant::now() >= give_up => {
                 warn!(container, %error, "Docker does not report how a container ended");
                 return Ok(Status::Unknown);
@@ -144,7 +144,7 @@ pub(super) async fn look_again(
     seen: Status,
 ) -> Result<Status, Error> {
     tokio::time::sleep(EVIDENCE).await;
-    let found = look(client, container).await?;
+    let found = inspect(client, container).await?;
     Ok(found.map_or(seen, |found| {
         found.state.as_ref().map_or(Status::Unknown, status)
     }))

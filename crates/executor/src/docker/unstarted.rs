@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use bollard::models::ContainerInspectResponse;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use trainyard_init::Nonce;
 
 use super::Engine;
@@ -73,8 +73,10 @@ impl Engine {
             .at(Point::ContainerChanges);
         let changes = match within(LONG, changes).await {
             Ok(changes) => changes.unwrap_or_default(),
-            Err(trouble) if trouble.text().contains(TOO_LONG) => return Ok(false),
-            Err(trouble) => return Err(trouble.into_error("list what changed in a container")),
+            Err(call_error) if call_error.text().contains(TOO_LONG) => return Ok(false),
+            Err(call_error) => {
+                return Err(call_error.into_error("list what changed in a container"));
+            }
         };
         let working_dir = found
             .config

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bollard::Docker as Client;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::InspectContainerOptionsBuilder;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use super::errors::{LONG, within};
 use crate::error::{Error, ErrorKind};
@@ -37,8 +37,10 @@ pub(super) async fn written(client: &Client, container: &str) -> Result<Option<u
     .await;
     let found = match found {
         Ok(found) => found,
-        Err(trouble) if trouble.status() == Some(404) => return Ok(None),
-        Err(trouble) => return Err(trouble.into_error("measure what a container has written")),
+        Err(call_error) if call_error.status() == Some(404) => return Ok(None),
+        Err(call_error) => {
+            return Err(call_error.into_error("measure what a container has written"));
+        }
     };
     let Some(layer) = found.size_rw.and_then(|size| u64::try_from(size).ok()) else {
         return Ok(None);

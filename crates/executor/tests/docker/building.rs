@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use trainyard_core::id::RepoId;
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::RelativePath;
-use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::conformance::{Candidate, Kit, check};
 use trainyard_executor::docker::Docker;
 use trainyard_executor::{
     Attempts, Containers, Error, ErrorKind, ImageRequest, Limits, PreparedImage,

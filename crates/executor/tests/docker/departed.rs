@@ -1,6 +1,6 @@
 //! An attempt whose container was removed gets no second one, even if the database asks for it.
 
-use trainyard_executor::conformance::{Subject, check};
+use trainyard_executor::conformance::{Candidate, check};
 use trainyard_executor::{Containers, ErrorKind};
 
 use crate::place::{RealDocker, script};

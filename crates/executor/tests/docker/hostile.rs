@@ -9,7 +9,7 @@ use bollard::query_parameters::{
     KillContainerOptionsBuilder, RemoveImageOptionsBuilder, RestartContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt;
-use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::conformance::{Candidate, Kit, check};
 use trainyard_executor::docker::Docker;
 use trainyard_executor::{Attempts, Containers, ErrorKind, Exit, Handle, Proof};
 

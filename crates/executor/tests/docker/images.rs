@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use trainyard_core::render::RenderedImage;
 use trainyard_core::stage::PullPolicy;
-use trainyard_executor::conformance::Subject;
+use trainyard_executor::conformance::Candidate;
 use trainyard_executor::{Attempts, Error, ErrorKind, ImageRequest, Limits, PreparedImage};
 
 use crate::place::{IMAGE, RealDocker};

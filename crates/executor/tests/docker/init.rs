@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 use futures_util::TryStreamExt;
 use trainyard_core::render::RenderedCommand;
 use trainyard_core::stage::PullPolicy;
-use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::conformance::{Candidate, Kit, check};
 use trainyard_executor::docker::Docker;
 use trainyard_executor::{Attempts, Containers, Exit, Handle, Proof, Status};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Limits of a program: what it may not do, and how much of the machine it gets.
 
 use trainyard_executor::Containers;
-use trainyard_executor::conformance::{Subject, check};
+use trainyard_executor::conformance::{Candidate, check};
 
 use crate::place::{RealDocker, script};
 

@@ -8,7 +8,7 @@ use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
 use trainyard_executor::blob::InMemory;
-use trainyard_executor::conformance::{Subject, check};
+use trainyard_executor::conformance::{Candidate, check};
 use trainyard_executor::{
     AttemptSpec, Attempts, Blob, Containers, ErrorKind, InputSpec, LocalFile, StageFolder,
 };

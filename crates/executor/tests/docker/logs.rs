@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use trainyard_executor::Containers;
-use trainyard_executor::conformance::{Subject, check};
+use trainyard_executor::conformance::{Candidate, check};
 
 use crate::place::{RealDocker, script};
 

@@ -21,7 +21,7 @@ mod place;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::conformance::{Candidate, Kit, check};
 use trainyard_executor::docker::Docker;
 use trainyard_executor::{Containers, ErrorKind, Exit, Proof, Status, conformance_tests};
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use bollard::query_parameters::ListNetworksOptionsBuilder;
 use trainyard_core::id::RepoId;
-use trainyard_executor::conformance::{Kit, Subject, check};
+use trainyard_executor::conformance::{Candidate, Kit, check};
 use trainyard_executor::{Attempts, Containers, Handle};
 use uuid::Uuid;
 

@@ -11,7 +11,7 @@ use trainyard_core::id::InstanceId;
 use trainyard_core::render::RenderedCommand;
 use trainyard_executor::Blob;
 use trainyard_executor::blob::InMemory;
-use trainyard_executor::conformance::{MissingProgram, Program, Subject, shell_program};
+use trainyard_executor::conformance::{Candidate, MissingProgram, Program, shell_program};
 use trainyard_executor::docker::{Capabilities, DEFAULT_HOST, Docker, DockerConfig};
 use uuid::Uuid;
 
@@ -110,7 +110,7 @@ impl RealDocker {
     }
 }
 
-impl Subject for RealDocker {
+impl Candidate for RealDocker {
     type Executor = Docker;
 
     async fn make(&self) -> Docker {

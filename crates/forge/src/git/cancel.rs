@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Asks a blocking call to stop. Clones share the state; it cannot be taken back.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct CancelFlag(Arc<AtomicBool>);
 
-impl Cancel {
+impl CancelFlag {
     /// Asks the call to stop soon.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);

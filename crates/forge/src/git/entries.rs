@@ -13,7 +13,7 @@ const FOLDERS_AT_MOST: usize = 10_000;
 
 /// The entry at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Entry {
+pub enum PathEntry {
     /// Nothing.
     Missing,
     Folder,
@@ -27,7 +27,7 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Error::UnknownReference`], [`Error::NotFetched`], [`Error::Corrupt`].
-    pub fn entries(&self, commit: &CommitSha, paths: &[String]) -> Result<Vec<Entry>, Error> {
+    pub fn entries(&self, commit: &CommitSha, paths: &[String]) -> Result<Vec<PathEntry>, Error> {
         let repository = self.open()?;
         let objects = Objects::of(&repository)?;
         let mut walk = Walk {
@@ -44,23 +44,23 @@ struct Walk<'r> {
     objects: Objects<'r>,
     root: Oid,
     /// The entries at the paths that were passed, with the tree of a folder.
-    known: HashMap<String, (Entry, Option<Oid>)>,
+    known: HashMap<String, (PathEntry, Option<Oid>)>,
     read: usize,
 }
 
 impl Walk<'_> {
-    fn entry(&mut self, path: &str) -> Result<Entry, Error> {
-        let mut at = (Entry::Folder, Some(self.root));
+    fn entry(&mut self, path: &str) -> Result<PathEntry, Error> {
+        let mut at = (PathEntry::Folder, Some(self.root));
         let mut passed = String::new();
         for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
             let (entry, Some(folder)) = at else {
                 // Nothing is below a file.
                 return Ok(match at.0 {
-                    Entry::Unknown => Entry::Unknown,
-                    _ => Entry::Missing,
+                    PathEntry::Unknown => PathEntry::Unknown,
+                    _ => PathEntry::Missing,
                 });
             };
-            debug_assert_eq!(entry, Entry::Folder);
+            debug_assert_eq!(entry, PathEntry::Folder);
             if !passed.is_empty() {
                 passed.push('/');
             }
@@ -74,19 +74,19 @@ impl Walk<'_> {
         Ok(at.0)
     }
 
-    fn child(&mut self, folder: Oid, name: &str) -> Result<(Entry, Option<Oid>), Error> {
+    fn child(&mut self, folder: Oid, name: &str) -> Result<(PathEntry, Option<Oid>), Error> {
         self.read += 1;
         if self.read > FOLDERS_AT_MOST {
-            return Ok((Entry::Unknown, None));
+            return Ok((PathEntry::Unknown, None));
         }
         let tree = self.objects.tree(folder)?;
         let Some(entry) = tree.get_name(name) else {
-            return Ok((Entry::Missing, None));
+            return Ok((PathEntry::Missing, None));
         };
         Ok(match Kind::of(entry.filemode()) {
-            Kind::Folder => (Entry::Folder, Some(entry.id())),
-            Kind::File { .. } => (Entry::File, None),
-            Kind::Link | Kind::Submodule => (Entry::Unknown, None),
+            Kind::Folder => (PathEntry::Folder, Some(entry.id())),
+            Kind::File { .. } => (PathEntry::File, None),
+            Kind::Link | Kind::Submodule => (PathEntry::Unknown, None),
         })
     }
 }

@@ -18,7 +18,7 @@ use super::objects::Objects;
 use super::session::Session;
 use super::ssh::SshSession;
 use super::transport::Remote;
-use super::{Cancel, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
+use super::{CancelFlag, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
 use crate::checkout::git_folder;
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
@@ -52,7 +52,7 @@ impl Mirror {
         &self,
         url: &str,
         credentials: Option<&Credentials>,
-        cancel: &Cancel,
+        cancel: &CancelFlag,
     ) -> Result<Heads, Error> {
         let url = RemoteUrl::parse(url, &self.rules)?;
         refuse_bad_folder(&url)?;
@@ -174,7 +174,7 @@ impl Fetch<'_> {
                 failure().unwrap_or_else(|| Error::of_remote(self.url, self.watch, &error))
             })?;
         let (taken, refused) = self.weigh(&advertised.refs)?;
-        self.take_over(&ours, &taken)?;
+        self.move_refs(&ours, &taken)?;
         Ok(refused)
     }
 
@@ -201,7 +201,7 @@ impl Fetch<'_> {
         Ok((taken, refused))
     }
 
-    fn take_over(&self, ours: &Refs, advertised: &Refs) -> Result<(), Error> {
+    fn move_refs(&self, ours: &Refs, advertised: &Refs) -> Result<(), Error> {
         let failed = |error: git2::Error| Error::of_mirror("the mirror cannot be written", &error);
         let objects = self.repository.odb().map_err(failed)?;
         if let Some((name, _)) = advertised.iter().find(|(_, id)| !objects.exists(**id)) {

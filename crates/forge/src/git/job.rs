@@ -13,8 +13,8 @@ use trainyard_core::id::RepoId;
 
 use super::credentials::Shown;
 use super::{
-    Cancel, ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Entry, Error,
-    FetchLimits, Heads, Mirror, Mirrors, StandIns, TreeSha, UrlRules,
+    CancelFlag, ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Error,
+    FetchLimits, Heads, Mirror, Mirrors, PathEntry, StandIns, TreeSha, UrlRules,
 };
 
 /// The limits of the child.
@@ -51,7 +51,7 @@ pub(super) enum Job {
     IsAncestor(CommitSha, CommitSha),
     TreeOf(CommitSha),
     SourceTar(CommitSha, PathBuf, Option<ShownContents>),
-    Look(LookAt),
+    Commit(CommitQuery),
     Entries(CommitSha, Vec<String>),
 }
 
@@ -88,7 +88,7 @@ impl From<ShownContents> for Contents {
 
 /// A question about a commit that a branch points to now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LookAt {
+pub struct CommitQuery {
     pub after: CommitSha,
     /// Whether its DAG files are wanted.
     pub dag_files: bool,
@@ -119,7 +119,7 @@ pub(super) enum Answer {
     Tree(TreeSha),
     Archived(StandIns),
     Seen(CommitInfo, Lengths, ChangedPaths),
-    Entries(Vec<Entry>),
+    Entries(Vec<PathEntry>),
 }
 
 /// Paths of DAG files, with the lengths of their texts, or why there is no text.
@@ -163,7 +163,7 @@ impl Request {
             .with_limits(self.limits)
             .mirror(repo);
         // A caller that cancels the request ends this process.
-        let cancel = Cancel::default();
+        let cancel = CancelFlag::default();
         Ok(match self.job {
             Job::Fetch { url, credentials } => {
                 let credentials = credentials.map(Credentials::from);
@@ -190,14 +190,14 @@ impl Request {
                 )?)
             }
             Job::Entries(commit, paths) => Answer::Entries(mirror.entries(&commit, &paths)?),
-            Job::Look(look) => {
-                let commit = mirror.commit(&look.after)?;
-                let files = match look.dag_files {
-                    true => mirror.dag_files(&look.after)?,
+            Job::Commit(query) => {
+                let commit = mirror.commit(&query.after)?;
+                let files = match query.dag_files {
+                    true => mirror.dag_files(&query.after)?,
                     false => Vec::new(),
                 };
-                let changed = match look.changed_since {
-                    Some(before) => mirror.changed_paths(before.as_ref(), &look.after)?,
+                let changed = match query.changed_since {
+                    Some(before) => mirror.changed_paths(before.as_ref(), &query.after)?,
                     None => None,
                 };
                 Answer::Seen(commit, lengths(files, texts), changed)

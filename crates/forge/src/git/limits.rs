@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancel, Error, RemoteUrl};
+use super::{CancelFlag, Error, RemoteUrl};
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -62,13 +62,13 @@ struct Rate {
 pub(super) struct Watch {
     limits: FetchLimits,
     deadline: Instant,
-    cancel: Cancel,
+    cancel: CancelFlag,
     rate: Mutex<Rate>,
     stop: OnceLock<Stop>,
 }
 
 impl Watch {
-    pub(super) fn start(limits: FetchLimits, cancel: Cancel) -> Self {
+    pub(super) fn start(limits: FetchLimits, cancel: CancelFlag) -> Self {
         let deadline = Instant::now() + limits.time;
         Self {
             limits,
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn watch() -> Watch {
-        Watch::start(FetchLimits::default(), Cancel::default())
+        Watch::start(FetchLimits::default(), CancelFlag::default())
     }
 
     #[test]

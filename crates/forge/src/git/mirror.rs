@@ -117,7 +117,7 @@ impl Mirror {
     /// # Errors
     /// [`Error::Disk`].
     pub fn remove(&self) -> Result<(), Error> {
-        let watch = Watch::start(self.limits, super::Cancel::default());
+        let watch = Watch::start(self.limits, super::CancelFlag::default());
         if !self.root.exists() {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Mirror {
                 time: TIDY,
                 ..self.limits
             },
-            super::Cancel::default(),
+            super::CancelFlag::default(),
         );
         // The next fetch removes files that cannot be removed now.
         if let Ok(_lock) = self.lock(&watch) {

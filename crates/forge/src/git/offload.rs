@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore};
 use trainyard_core::id::RepoId;
 
-use super::job::{self, Answer, Job, LookAt, Seen, ShownContents};
+use super::job::{self, Answer, CommitQuery, Job, Seen, ShownContents};
 use super::lanes::Lanes;
 use super::{
-    ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Entry, Error, Heads,
-    Mirror, Mirrors, RemoteUrl, StandIns, TreeSha, Worker, source_tar,
+    ChangedPaths, CommitInfo, CommitSha, Contents, Credentials, DagFileText, Error, Heads, Mirror,
+    Mirrors, PathEntry, RemoteUrl, StandIns, TreeSha, Worker, source_tar,
 };
 
 /// How many reads run at one time: they unpack objects, which is work for a core.
@@ -132,8 +132,8 @@ impl Git {
     ///
     /// # Errors
     /// Those of [`Mirror::commit`], [`Mirror::dag_files`] and [`Mirror::changed_paths`].
-    pub async fn look(&self, repo: RepoId, look: LookAt) -> Result<Seen, Error> {
-        match self.read(repo, Job::Look(look)).await? {
+    pub async fn read_commit(&self, repo: RepoId, query: CommitQuery) -> Result<Seen, Error> {
+        match self.read(repo, Job::Commit(query)).await? {
             (Answer::Seen(commit, lengths, changed), texts) => {
                 self.remember(repo, &commit);
                 Ok(Seen {
@@ -170,7 +170,7 @@ impl Git {
         repo: RepoId,
         commit: CommitSha,
         paths: Vec<String>,
-    ) -> Result<Vec<Entry>, Error> {
+    ) -> Result<Vec<PathEntry>, Error> {
         match self.read(repo, Job::Entries(commit, paths)).await? {
             (Answer::Entries(entries), _) => Ok(entries),
             other => Err(odd(&other.0)),

@@ -29,7 +29,7 @@ use super::limits::Watch;
 use super::modules::{self, Modules};
 use super::objects::{Kind, Objects, find_commit};
 use super::stand_ins::StandIns;
-use super::{Cancel, CommitSha, Contents, Credentials, Error, Mirror, RemoteUrl};
+use super::{CancelFlag, CommitSha, Contents, Credentials, Error, Mirror, RemoteUrl};
 use crate::one_line::one_line;
 
 /// The most names in one archive.
@@ -66,7 +66,7 @@ impl Mirror {
         commit: &CommitSha,
         to: &Path,
         contents: Option<&Contents>,
-        cancel: &Cancel,
+        cancel: &CancelFlag,
     ) -> Result<StandIns, Error> {
         let watch = Arc::new(Watch::start(self.limits, cancel.clone()));
         let url = contents.map(|it| RemoteUrl::parse(&it.url, &self.rules));
@@ -202,7 +202,7 @@ struct Archive<'a> {
     names: usize,
     bytes: u64,
     stand_ins: StandIns,
-    cancel: &'a Cancel,
+    cancel: &'a CancelFlag,
 }
 
 impl Archive<'_> {

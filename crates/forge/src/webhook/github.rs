@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::{Delivery, Event, Malformed, Push, Pushed};
+use super::{Delivery, Malformed, Push, Pushed, WebhookEvent};
 use crate::git::{CommitSha, is_zero};
 use crate::one_line::one_line;
 
@@ -59,8 +59,8 @@ pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Delivery, Malfor
     let id = word(headers, DELIVERY)?;
     let event = match word(headers, EVENT)?.as_str() {
         "push" => push(&payload(headers, body)?)?,
-        "ping" => Event::Ping,
-        other => Event::Other(other.to_owned()),
+        "ping" => WebhookEvent::Ping,
+        other => WebhookEvent::Other(other.to_owned()),
     };
     Ok(Delivery { id, event })
 }
@@ -81,7 +81,7 @@ struct Pusher {
     name: Option<String>,
 }
 
-fn push(json: &[u8]) -> Result<Event, Malformed> {
+fn push(json: &[u8]) -> Result<WebhookEvent, Malformed> {
     // Nesting is harmless: serde_json bounds it in known fields, and skips unknown ones in a loop.
     let payload: PushPayload =
         serde_json::from_slice(json).map_err(|error| Malformed::new(error.to_string()))?;
@@ -96,13 +96,13 @@ fn push(json: &[u8]) -> Result<Event, Malformed> {
     } else if let Some(tag) = name.strip_prefix("refs/tags/") {
         Pushed::Tag(tag.to_owned())
     } else {
-        return Ok(Event::Other(
+        return Ok(WebhookEvent::Other(
             "push to a ref that is neither a branch nor a tag".to_owned(),
         ));
     };
     let after = commit("after", &payload.after)?.filter(|_| !payload.deleted);
     let pusher = payload.pusher.and_then(|pusher| pusher.name);
-    Ok(Event::Push(Push {
+    Ok(WebhookEvent::Push(Push {
         reference,
         before: commit("before", &payload.before)?,
         after,

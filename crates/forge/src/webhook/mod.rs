@@ -10,7 +10,7 @@
 mod github;
 mod verified;
 
-pub use verified::{Claim, Rejected, Signed, Verified};
+pub use verified::{Rejected, SignatureClaim, Signed, Verified};
 
 use http::HeaderMap;
 use secrecy::SecretString;
@@ -45,11 +45,11 @@ impl Provider {
     /// The claims in a delivery's headers, before its body is read. `None` if no body could match them: it has no
     /// signature, two, or one that is not written as this forge writes it.
     #[must_use]
-    pub fn claim(self, headers: &HeaderMap) -> Option<Claim> {
+    pub fn claim(self, headers: &HeaderMap) -> Option<SignatureClaim> {
         let signature = match self {
             Self::GitHub => github::claimed(headers)?,
         };
-        Some(Claim::new(self, signature))
+        Some(SignatureClaim::new(self, signature))
     }
 
     /// Checks that a delivery was signed with `secret`, over the body as it was received, in constant time. For a
@@ -81,12 +81,12 @@ impl Provider {
 pub struct Delivery {
     /// The forge's id for this delivery; a second one with the same id is the same delivery.
     pub id: String,
-    pub event: Event,
+    pub event: WebhookEvent,
 }
 
 /// The event, by a forge's account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum WebhookEvent {
     /// A branch or tag was made, moved or deleted.
     Push(Push),
     /// The hook was set up.

@@ -54,12 +54,12 @@ impl<'a> Verified<'a> {
 
 /// A signature that was read from headers and has not been compared with a body yet.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub struct SignatureClaim {
     provider: Provider,
     signature: [u8; 32],
 }
 
-impl Claim {
+impl SignatureClaim {
     pub(super) const fn new(provider: Provider, signature: [u8; 32]) -> Self {
         Self {
             provider,
@@ -83,7 +83,7 @@ impl Claim {
 /// A body that claims to be signed: hashed as it comes, and readable only once the signature holds.
 #[derive(Debug)]
 pub struct Signed {
-    claim: Claim,
+    claim: SignatureClaim,
     mac: Hmac<Sha256>,
     can_hold: bool,
     body: Vec<u8>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use git2::ObjectType;
 use secrecy::SecretString;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, CommitSha, Credentials, Error, Git, Login, LookAt};
+use trainyard_forge::{CancelFlag, CommitQuery, CommitSha, Credentials, Error, Git, Login};
 use uuid::Uuid;
 
 use crate::remote::{Remote, oid, worker};
@@ -61,7 +61,7 @@ fn class_13_pipes_among_the_files_of_a_repository_on_disk_are_not_waited_for() {
     let fetch = |folder: &Path| {
         remote
             .mirror()
-            .fetch(&url(folder), None, &Cancel::default())
+            .fetch(&url(folder), None, &CancelFlag::default())
     };
     let tree = remote.folder().join("tree");
     for folder in [&checkout, &tree] {
@@ -187,7 +187,7 @@ fn a_commit_with_a_hundred_thousand_parents_is_refused() {
     let fetch = || {
         remote
             .mirror()
-            .fetch(&server.url("model.git"), None, &Cancel::default())
+            .fetch(&server.url("model.git"), None, &CancelFlag::default())
     };
     let heads = fetch().unwrap();
     assert_eq!(fetch().unwrap(), heads, "again and again");
@@ -226,7 +226,7 @@ fn names_that_are_not_utf_8_are_counted_and_the_others_followed() {
     for url in [remote.url(), server.url("model.git")] {
         let heads = remote
             .mirror()
-            .fetch(&url, None, &Cancel::default())
+            .fetch(&url, None, &CancelFlag::default())
             .unwrap();
         assert_eq!((heads.branches.len(), heads.left_out), (1, 2_000), "{url}");
     }
@@ -241,7 +241,7 @@ fn a_list_of_branches_without_end_is_stopped() {
     let begun = Instant::now();
     let error = Remote::new()
         .mirror()
-        .fetch(&server.url("x"), None, &Cancel::default())
+        .fetch(&server.url("x"), None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(60));
@@ -253,7 +253,7 @@ fn headers_without_end_are_stopped() {
     let begun = Instant::now();
     let error = Remote::new()
         .mirror()
-        .fetch(&server.url("x"), None, &Cancel::default())
+        .fetch(&server.url("x"), None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(60));
@@ -323,12 +323,12 @@ async fn one_call_answers_every_question_about_a_commit() {
     let second = remote.push("main", &[("src/x.py", "1")]);
     let git = Git::new(remote.mirrors(), worker());
     git.fetch(repo(1), remote.url(), None).await.unwrap();
-    let look = LookAt {
+    let query = CommitQuery {
         after: second.clone(),
         dag_files: true,
         changed_since: Some(Some(first.clone())),
     };
-    let seen = git.look(repo(1), look).await.unwrap();
+    let seen = git.read_commit(repo(1), query).await.unwrap();
     assert_eq!(seen.commit.sha, second);
     assert_eq!(seen.changed.unwrap(), ["src/x.py"]);
     let texts: Vec<_> = seen
@@ -337,11 +337,11 @@ async fn one_call_answers_every_question_about_a_commit() {
         .map(|file| file.text.unwrap())
         .collect();
     assert_eq!(texts, ["stages: {}\u{0}\u{1}ä", ""], "byte for byte");
-    let look = LookAt {
+    let query = CommitQuery {
         after: first,
         dag_files: false,
         changed_since: None,
     };
-    let seen = git.look(repo(1), look).await.unwrap();
+    let seen = git.read_commit(repo(1), query).await.unwrap();
     assert!(seen.dag_files.is_empty() && seen.changed.is_none());
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, CommitSha, Error, Git, Mirrors};
+use trainyard_forge::{CancelFlag, CommitSha, Error, Git, Mirrors};
 use uuid::Uuid;
 
 use crate::remote::{Remote, limits, sha, worker};
@@ -153,7 +153,7 @@ fn a_work_tree_in_use_is_followed_by_its_path() {
     let url = tree.display().to_string();
     let heads = remote
         .mirror()
-        .fetch(&url, None, &Cancel::default())
+        .fetch(&url, None, &CancelFlag::default())
         .unwrap();
     assert_eq!(heads.default_branch.as_deref(), Some("trunk"));
     assert_eq!(
@@ -173,7 +173,7 @@ fn a_repository_with_the_longer_hashes_is_refused_with_a_message() {
     let url = path.display().to_string();
     let error = remote
         .mirror()
-        .fetch(&url, None, &Cancel::default())
+        .fetch(&url, None, &CancelFlag::default())
         .unwrap_err();
     assert!(error.to_string().contains("SHA-256"), "{error}");
 }
@@ -185,7 +185,7 @@ fn a_plain_path_is_an_address() {
     let path = remote.path().display().to_string();
     let heads = remote
         .mirror()
-        .fetch(&path, None, &Cancel::default())
+        .fetch(&path, None, &CancelFlag::default())
         .unwrap();
     assert_eq!(heads.branches["main"], first);
 }
@@ -242,7 +242,7 @@ fn fetches_at_the_same_time_wait_for_one_another() {
     let (url, mirror) = (remote.url(), remote.mirror());
     std::thread::scope(|scope| {
         let fetches: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| mirror.fetch(&url, None, &Cancel::default())))
+            .map(|_| scope.spawn(|| mirror.fetch(&url, None, &CancelFlag::default())))
             .collect();
         for fetch in fetches {
             assert_eq!(fetch.join().unwrap().unwrap().branches["main"], first);
@@ -261,7 +261,7 @@ fn places_without_a_repository_and_broken_ones_are_different_errors() {
         let url = path.display().to_string();
         let error = remote
             .mirror()
-            .fetch(&url, None, &Cancel::default())
+            .fetch(&url, None, &CancelFlag::default())
             .unwrap_err();
         assert!(matches!(error, Error::NotFound { .. }), "{error}");
         assert!(error.to_string().contains(&url) && !error.is_retryable());
@@ -273,7 +273,7 @@ fn files_are_not_followed_unless_allowed() {
     let remote = Remote::new();
     let mirror = Mirrors::new(remote.folder().join("other")).mirror(RepoId(Uuid::nil()));
     let error = mirror
-        .fetch(&remote.url(), None, &Cancel::default())
+        .fetch(&remote.url(), None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::InvalidUrl { .. }), "{error}");
     assert!(!remote.folder().join("other").exists());
@@ -292,7 +292,7 @@ fn addresses_that_name_a_command_run_nothing() {
     ] {
         let error = remote
             .mirror()
-            .fetch(&url, None, &Cancel::default())
+            .fetch(&url, None, &CancelFlag::default())
             .unwrap_err();
         assert!(
             matches!(error, Error::InvalidUrl { .. } | Error::NotFound { .. }),
@@ -318,7 +318,7 @@ fn a_remote_that_sends_too_much_is_stopped() {
         .with_limits(limits(|limits| limits.bytes = 64 << 10));
     let mirror = small.mirror(RepoId(Uuid::nil()));
     let error = mirror
-        .fetch(&remote.url(), None, &Cancel::default())
+        .fetch(&remote.url(), None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::Exhausted { .. }), "{error}");
     assert!(remote.fetch().is_ok(), "with room for it, it comes");
@@ -335,7 +335,7 @@ fn a_remote_with_too_many_branches_is_refused() {
         .with_limits(limits(|limits| limits.refs = 2));
     let error = few
         .mirror(RepoId(Uuid::nil()))
-        .fetch(&remote.url(), None, &Cancel::default())
+        .fetch(&remote.url(), None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
 }
@@ -344,7 +344,7 @@ fn a_remote_with_too_many_branches_is_refused() {
 fn a_cancelled_fetch_brings_nothing() {
     let remote = Remote::new();
     remote.push("main", &[("a", "1")]);
-    let cancel = Cancel::default();
+    let cancel = CancelFlag::default();
     cancel.cancel();
     let error = remote
         .mirror()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, Credentials, Error, Git, Heads, Login};
+use trainyard_forge::{CancelFlag, Credentials, Error, Git, Heads, Login};
 use uuid::Uuid;
 
 use crate::remote::{Remote, limits, worker};
@@ -20,7 +20,9 @@ fn credentials(password: &str) -> Credentials {
 }
 
 fn fetch(remote: &Remote, url: &str, credentials: Option<&Credentials>) -> Result<Heads, Error> {
-    remote.mirror().fetch(url, credentials, &Cancel::default())
+    remote
+        .mirror()
+        .fetch(url, credentials, &CancelFlag::default())
 }
 
 fn failure(server: &Server) -> Error {
@@ -255,7 +257,7 @@ fn a_large_answer_over_http_is_stopped() {
         .with_limits(limits(|limits| limits.bytes = 32 << 10));
     let mirror = mirrors.mirror(RepoId(Uuid::nil()));
     let error = mirror
-        .fetch(&server.url("model.git"), None, &Cancel::default())
+        .fetch(&server.url("model.git"), None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::Exhausted { .. }), "{error}");
 }

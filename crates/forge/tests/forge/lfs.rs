@@ -5,7 +5,7 @@ use std::io::Read;
 use git2::FileMode;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
-use trainyard_forge::{Cancel, Contents, Credentials, Error, Login, StandIns};
+use trainyard_forge::{CancelFlag, Contents, Credentials, Error, Login, StandIns};
 
 use crate::remote::Remote;
 use crate::server::{Server, response};
@@ -59,7 +59,8 @@ fn archive_with(
     };
     let path = remote.folder().join("sources/a.tar.zst");
     let mirror = remote.fetched();
-    let stand_ins = mirror.write_source_tar(commit, &path, Some(&contents), &Cancel::default())?;
+    let stand_ins =
+        mirror.write_source_tar(commit, &path, Some(&contents), &CancelFlag::default())?;
     let packed = std::fs::File::open(path).unwrap();
     let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
     let mut text = Vec::new();

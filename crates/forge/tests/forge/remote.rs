@@ -7,7 +7,7 @@ use git2::{FileMode, ObjectType, Oid, Repository, RepositoryInitOptions, Signatu
 use tempfile::TempDir;
 use trainyard_core::id::RepoId;
 use trainyard_forge::{
-    Cancel, CommitSha, Error, FetchLimits, Heads, Mirror, Mirrors, UrlRules, Worker,
+    CancelFlag, CommitSha, Error, FetchLimits, Heads, Mirror, Mirrors, UrlRules, Worker,
 };
 use uuid::Uuid;
 
@@ -54,7 +54,8 @@ impl Remote {
     }
 
     pub(crate) fn fetch(&self) -> Result<Heads, Error> {
-        self.mirror().fetch(&self.url(), None, &Cancel::default())
+        self.mirror()
+            .fetch(&self.url(), None, &CancelFlag::default())
     }
 
     /// The mirror after a fetch.

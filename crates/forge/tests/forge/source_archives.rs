@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use git2::{FileMode, Oid};
 use tar::EntryType;
-use trainyard_forge::{Cancel, CommitSha, Error};
+use trainyard_forge::{CancelFlag, CommitSha, Error};
 
 use crate::remote::{COMMITTED_AT, Remote};
 
@@ -22,7 +22,7 @@ fn write(remote: &Remote, commit: &CommitSha, name: &str) -> Result<PathBuf, Err
     let path = remote.folder().join("sources").join(name);
     remote
         .fetched()
-        .write_source_tar(commit, &path, None, &Cancel::default())?;
+        .write_source_tar(commit, &path, None, &CancelFlag::default())?;
     Ok(path)
 }
 
@@ -122,7 +122,7 @@ fn what_the_tree_has_only_stand_ins_for_is_reported() {
     );
     let path = remote.folder().join("sources/a.tar");
     let mirror = remote.fetched();
-    let stand_ins = mirror.write_source_tar(&commit, &path, None, &Cancel::default());
+    let stand_ins = mirror.write_source_tar(&commit, &path, None, &CancelFlag::default());
     assert_eq!(
         stand_ins.unwrap().notes(),
         [
@@ -245,7 +245,7 @@ fn a_cancelled_or_impossible_archive_leaves_nothing() {
     let remote = Remote::new();
     let commit = remote.push("main", &[("a", "1")]);
     let mirror = remote.fetched();
-    let cancel = Cancel::default();
+    let cancel = CancelFlag::default();
     cancel.cancel();
     let to = remote.folder().join("sources/a.tar");
     assert_eq!(
@@ -255,13 +255,13 @@ fn a_cancelled_or_impossible_archive_leaves_nothing() {
     let unknown = CommitSha::new(&"a".repeat(40)).unwrap();
     assert!(
         mirror
-            .write_source_tar(&unknown, &to, None, &Cancel::default())
+            .write_source_tar(&unknown, &to, None, &CancelFlag::default())
             .is_err()
     );
     assert!(!to.exists());
     let below_a_file = remote.folder().join("model.git/HEAD/a.tar");
     let error = mirror
-        .write_source_tar(&commit, &below_a_file, None, &Cancel::default())
+        .write_source_tar(&commit, &below_a_file, None, &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::Disk { .. }), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trainyard_core::id::RepoId;
-use trainyard_forge::{Cancel, Credentials, Error, FetchLimits, Git, Heads};
+use trainyard_forge::{CancelFlag, Credentials, Error, FetchLimits, Git, Heads};
 use uuid::Uuid;
 
 use crate::remote::{Remote, worker};
@@ -11,7 +11,9 @@ use crate::server::Server;
 use crate::sshd::Sshd;
 
 fn fetch(remote: &Remote, url: &str, key: &Credentials) -> Result<Heads, Error> {
-    remote.mirror().fetch(url, Some(key), &Cancel::default())
+    remote
+        .mirror()
+        .fetch(url, Some(key), &CancelFlag::default())
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn a_rejected_key_and_a_missing_repository_are_different_errors() {
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
     let error = remote
         .mirror()
-        .fetch(&url, None, &Cancel::default())
+        .fetch(&url, None, &CancelFlag::default())
         .unwrap_err();
     assert!(error.to_string().contains("--ssh-key"), "{error}");
 }
@@ -112,7 +114,7 @@ fn class_13_a_silent_host_is_abandoned() {
         .mirror(RepoId(Uuid::nil()));
     let key = sshd.key("client", "host");
     let error = mirror
-        .fetch(&url, Some(&key), &Cancel::default())
+        .fetch(&url, Some(&key), &CancelFlag::default())
         .unwrap_err();
     assert!(matches!(error, Error::TimedOut { .. }), "{error}");
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use git2::{FileMode, Oid};
 use secrecy::SecretString;
-use trainyard_forge::{Cancel, CommitSha, Contents, Credentials, Error, Login};
+use trainyard_forge::{CancelFlag, CommitSha, Contents, Credentials, Error, Login};
 
 use crate::remote::Remote;
 use crate::server::Server;
@@ -46,10 +46,12 @@ fn archive(
         submodules: true,
     };
     let path = remote.folder().join("sources/a.tar.zst");
-    let stand_ins =
-        remote
-            .fetched()
-            .write_source_tar(commit, &path, Some(&contents), &Cancel::default())?;
+    let stand_ins = remote.fetched().write_source_tar(
+        commit,
+        &path,
+        Some(&contents),
+        &CancelFlag::default(),
+    )?;
     let packed = std::fs::File::open(path).unwrap();
     let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
     let mut files = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use git2::FileMode;
 use trainyard_forge::git::{MAX_CHANGED_PATHS, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
-use trainyard_forge::{CommitSha, DagFileText, Entry};
+use trainyard_forge::{CommitSha, DagFileText, PathEntry};
 
 use crate::remote::{Remote, oid};
 
@@ -63,19 +63,19 @@ fn entries_at_paths_are_listed_and_those_below_a_link_are_not() {
             ]
         ),
         [
-            Entry::Folder,
-            Entry::Folder,
-            Entry::File,
-            Entry::File,
-            Entry::Missing,
-            Entry::Missing,
-            Entry::Missing,
-            Entry::Missing,
+            PathEntry::Folder,
+            PathEntry::Folder,
+            PathEntry::File,
+            PathEntry::File,
+            PathEntry::Missing,
+            PathEntry::Missing,
+            PathEntry::Missing,
+            PathEntry::Missing,
         ]
     );
     assert_eq!(
         entries(&second, &["link", "link/Dockerfile"]),
-        [Entry::Unknown, Entry::Unknown]
+        [PathEntry::Unknown, PathEntry::Unknown]
     );
 }
 

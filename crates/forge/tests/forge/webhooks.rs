@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::json;
 use trainyard_forge::CommitSha;
-use trainyard_forge::webhook::{Delivery, Event, Malformed, Provider, Push, Pushed, Rejected};
+use trainyard_forge::webhook::{
+    Delivery, Malformed, Provider, Push, Pushed, Rejected, WebhookEvent,
+};
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
 
@@ -59,7 +61,7 @@ fn commit(digit: &str) -> CommitSha {
 
 fn pushed(body: &[u8]) -> Push {
     match parse("push", body).unwrap().event {
-        Event::Push(push) => push,
+        WebhookEvent::Push(push) => push,
         other => panic!("{other:?}"),
     }
 }
@@ -86,7 +88,7 @@ fn a_push_has_its_branch_ends_and_pusher() {
         after: Some(commit("b")),
         pusher: Some("ada".to_owned()),
     };
-    assert_eq!(delivery.event, Event::Push(expected));
+    assert_eq!(delivery.event, WebhookEvent::Push(expected));
 }
 
 #[test]
@@ -102,17 +104,17 @@ fn a_tag_is_not_read_as_a_branch() {
     let tag = pushed(&push("refs/tags/v1", ZERO, &"b".repeat(40)));
     assert_eq!(tag.reference, Pushed::Tag("v1".to_owned()));
     let other = parse("push", &push("refs/notes/x", ZERO, &"b".repeat(40))).unwrap();
-    assert!(matches!(other.event, Event::Other(_)));
+    assert!(matches!(other.event, WebhookEvent::Other(_)));
 }
 
 #[test]
 fn other_events_are_known_by_name_whatever_they_hold() {
     assert_eq!(
         parse("ping", b"{\"zen\": \"x\"}").unwrap().event,
-        Event::Ping
+        WebhookEvent::Ping
     );
     let other = parse("workflow_job", b"not even json").unwrap().event;
-    assert_eq!(other, Event::Other("workflow_job".to_owned()));
+    assert_eq!(other, WebhookEvent::Other("workflow_job".to_owned()));
 }
 
 #[test]
@@ -130,7 +132,7 @@ fn a_hook_that_sends_forms_is_understood() {
         .verify(&secret(), &headers, body.as_bytes())
         .unwrap()
         .parse();
-    assert!(matches!(delivery.unwrap().event, Event::Push(_)));
+    assert!(matches!(delivery.unwrap().event, WebhookEvent::Push(_)));
 }
 
 #[test]
@@ -265,7 +267,7 @@ proptest! {
                 _ => body.insert(at, byte),
             }
         }
-        if let Ok(Delivery { event: Event::Push(push), .. }) = parse("push", &body) {
+        if let Ok(Delivery { event: WebhookEvent::Push(push), .. }) = parse("push", &body) {
             let (Pushed::Branch(name) | Pushed::Tag(name)) = push.reference;
             prop_assert!(!name.contains(char::is_control));
             prop_assert!(!push.pusher.unwrap_or_default().contains(char::is_control));

@@ -8,31 +8,32 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::warn;
 use trainyard_core::artifact::ArtifactContent;
-use trainyard_core::id::RepoId;
+use trainyard_core::backoff::Backoff;
+use trainyard_core::id::{AttemptId, RepoId};
 use trainyard_core::name::{InputName, SecretName};
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
 use trainyard_executor::{InputSpec, LocalFile};
 use trainyard_forge::CommitSha;
-use trainyard_store::{Blobs, Claim, Error, Store, StoredSecrets};
+use trainyard_store::{Claim, Error, Store, StoredSecrets};
 
 use crate::attempt::assignment::{Assignment, Materials};
 use crate::attempt::mask::Masker;
 use crate::attempt::needed_secrets::NeededSecrets;
-use crate::attempt::sources::{Archive, Sources};
+use crate::attempt::sources::Archive;
 use crate::attempt::supplies::Supplies;
+use crate::records::StoreRecords;
 
-/// The first wait for a database that does not answer; it doubles up to [`WAIT_AT_MOST`].
-const WAIT_AT_FIRST: Duration = Duration::from_millis(50);
+/// The first wait for a database that does not answer.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// The longest wait for a database that does not answer.
-const WAIT_AT_MOST: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The supplies of one claimed attempt.
 #[derive(Debug)]
 pub(crate) struct ClaimSupplies<'a> {
-    blobs: &'a Blobs,
-    sources: &'a Sources,
+    records: &'a StoreRecords,
     /// Holds the source tree's archive while the attempt is in progress.
     held: &'a OnceLock<Archive>,
     claim: &'a Claim,
@@ -46,9 +47,7 @@ pub(crate) struct ClaimSupplies<'a> {
 impl<'a> ClaimSupplies<'a> {
     /// Reads the secrets, which are masked in everything that the attempt prints.
     pub(crate) async fn new(
-        store: &Store,
-        blobs: &'a Blobs,
-        sources: &'a Sources,
+        records: &'a StoreRecords,
         held: &'a OnceLock<Archive>,
         claim: &'a Claim,
         assignment: &'a Assignment,
@@ -57,18 +56,19 @@ impl<'a> ClaimSupplies<'a> {
         let run = &assignment.run;
         let needed = NeededSecrets::of(&assignment.dag, run, assignment.reference.stage);
         let wanted = needed.names().cloned().collect();
-        let (mut secrets, refused) = match secrets(store, claim.pinned.repo, &wanted).await {
-            Ok(found) => {
-                let branch = run.facts.branch.as_deref();
-                let refused = needed.refusal(&found, &claim.pinned.repo_name, branch);
-                (found, refused)
-            }
-            Err(error) => {
-                let message = format!("secrets could not be read: {error}");
-                let reason = Reason::new(ReasonCode::MissingSecret, message);
-                (StoredSecrets::default(), Some(reason))
-            }
-        };
+        let (mut secrets, refused) =
+            match secrets(&records.store, claim.attempt, claim.pinned.repo, &wanted).await {
+                Ok(found) => {
+                    let branch = run.facts.branch.as_deref();
+                    let refused = needed.refusal(&found, &claim.pinned.repo_name, branch);
+                    (found, refused)
+                }
+                Err(error) => {
+                    let message = format!("secrets could not be read: {error}");
+                    let reason = Reason::new(ReasonCode::MissingSecret, message);
+                    (StoredSecrets::default(), Some(reason))
+                }
+            };
         // The other secrets were only checked.
         secrets.by_name.retain(|name, _| own.contains(name));
         // A started container has its secrets already: they are masked even if the stage may no longer have them.
@@ -79,8 +79,7 @@ impl<'a> ClaimSupplies<'a> {
             );
         }
         Self {
-            blobs,
-            sources,
+            records,
             held,
             claim,
             assignment,
@@ -106,7 +105,7 @@ impl<'a> ClaimSupplies<'a> {
         };
         let content =
             content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
-        let path = self.blobs.path_of(&content.sha256).ok_or_else(|| {
+        let path = self.records.blobs.path_of(&content.sha256).ok_or_else(|| {
             missing("is gone from the artifact store; run the stage that makes it again")
         })?;
         Ok(InputSpec {
@@ -128,6 +127,7 @@ impl<'a> ClaimSupplies<'a> {
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
         let checkout = self.assignment.stage().program().checkout;
         let archive = self
+            .records
             .sources
             .archive(self.claim.pinned.repo, &commit, checkout);
         let archive = archive.await;
@@ -167,20 +167,22 @@ impl Supplies for ClaimSupplies<'_> {
 /// The wanted secrets that are set. A database that does not answer is waited out: it says nothing about any secret.
 async fn secrets(
     store: &Store,
+    attempt: AttemptId,
     repo: RepoId,
     wanted: &BTreeSet<SecretName>,
 ) -> Result<StoredSecrets, Error> {
     if wanted.is_empty() {
         return Ok(StoredSecrets::default());
     }
-    let mut wait = WAIT_AT_FIRST;
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, attempt.0);
     loop {
         match store.secrets_for(repo, wanted).await {
             Err(error) if error.is_transient() => {
-                store.condition().heed(&error, Instant::now().into_std());
+                store
+                    .health()
+                    .note_refusal(&error, Instant::now().into_std());
                 warn!(%error, "secrets cannot be read; will retry");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(WAIT_AT_MOST);
+                tokio::time::sleep(backoff.next_wait()).await;
             }
             answer => return answer,
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tempfile::TempPath;
 use tokio::time::Instant;
 use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
+use trainyard_core::backoff::Backoff;
 use trainyard_core::event::Ending;
 use trainyard_core::name::{MetricName, OutputName};
 use trainyard_core::outcome::{Reason, ReasonCode};
@@ -261,7 +262,11 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
         limit: u64,
         budget: &mut CopyBudget,
     ) -> Result<Result<Option<ArtifactContent>, Reason>, Ending> {
-        let mut wait = Duration::from_millis(100);
+        let mut backoff = Backoff::new(
+            Duration::from_millis(100),
+            Duration::from_secs(10),
+            self.handle.attempt.0,
+        );
         let mut trouble = RetryLog::new(
             "the outputs of a stage could not be copied from its container; will retry",
             "the outputs of a stage were copied from its container",
@@ -290,8 +295,7 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
                         && budget.exhausted().is_none() =>
                 {
                     trouble.met(asked, &error);
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
+                    tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error)
                     if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::OutputUnfit) =>

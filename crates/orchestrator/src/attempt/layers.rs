@@ -17,7 +17,7 @@ use trainyard_core::measure::in_units;
 use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{Containers, Handle};
 
-use crate::health::space::{Floor, Look, Room};
+use crate::health::space::{DiskSpace, Floor, SpaceReader};
 
 /// The shortest time between two checks of one container.
 const EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub struct Layers {
 #[derive(Debug)]
 struct Shared {
     limit: Option<u64>,
-    disk: Option<Disk>,
+    disk: Option<DockerDisk>,
     /// One check at a time: a Docker engine may have slow disks.
     turn: tokio::sync::Mutex<()>,
     /// The disk use of each container at its last check; `None` if the check timed out.
@@ -55,10 +55,10 @@ struct Shared {
 
 /// The disk of a Docker engine on this machine.
 #[derive(Debug)]
-struct Disk {
+struct DockerDisk {
     path: PathBuf,
     floor: Floor,
-    look: Look,
+    reader: SpaceReader,
 }
 
 impl Layers {
@@ -70,11 +70,18 @@ impl Layers {
 
     /// As `new`, for a Docker engine whose disk is that of `path` and needs `floor` free.
     #[must_use]
-    pub fn on_disk(limit: u64, path: PathBuf, floor: Floor, look: Look) -> Self {
-        Self::with(limit, Some(Disk { path, floor, look }))
+    pub fn on_disk(limit: u64, path: PathBuf, floor: Floor, reader: SpaceReader) -> Self {
+        Self::with(
+            limit,
+            Some(DockerDisk {
+                path,
+                floor,
+                reader,
+            }),
+        )
     }
 
-    fn with(limit: u64, disk: Option<Disk>) -> Self {
+    fn with(limit: u64, disk: Option<DockerDisk>) -> Self {
         let shared = Shared {
             limit: (limit > 0).then_some(limit),
             disk,
@@ -195,10 +202,10 @@ impl Shared {
 
     /// The free space on Docker's disk and the space that it needs, if that is more. Other checks report a disk that
     /// does not answer.
-    async fn low_disk(&self) -> Option<(Room, u64)> {
+    async fn low_disk(&self) -> Option<(DiskSpace, u64)> {
         let disk = self.disk.as_ref()?;
-        let (look, path) = (disk.look.clone(), disk.path.clone());
-        let looked = tokio::task::spawn_blocking(move || look.at(&path));
+        let (reader, path) = (disk.reader.clone(), disk.path.clone());
+        let looked = tokio::task::spawn_blocking(move || reader.at(&path));
         let room = tokio::time::timeout(DISK_AT_MOST, looked).await;
         let room = room.ok()?.ok()?.ok()?;
         let floor = disk.floor.of(room);

@@ -96,7 +96,7 @@ impl LogPump {
     ///
     /// # Errors
     /// Another owner acts on the attempt.
-    pub async fn tell<L: Ledger>(
+    pub async fn say_now<L: Ledger>(
         &mut self,
         at: Timestamp,
         text: &str,

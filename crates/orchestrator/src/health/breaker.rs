@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trainyard_core::id::AttemptId;
+use trainyard_core::backoff::Backoff;
+use trainyard_core::id::{AttemptId, DaemonId};
 
 /// This many calls about Docker itself have to fail in a row.
 const FAILURES: u32 = 3;
@@ -18,11 +19,11 @@ const FAILURES: u32 = 3;
 /// Or this many containers have to be out of reach, with no answer in between.
 const CONTAINERS: usize = 3;
 
-/// The first wait before a trial; it doubles up to [`WAIT_AT_MOST`].
-const WAIT_AT_FIRST: Duration = Duration::from_secs(1);
+/// The first wait before a trial.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest wait before a trial.
-const WAIT_AT_MOST: Duration = Duration::from_secs(15);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// A trial without an end is dropped after this time.
 const TRIAL_AT_MOST: Duration = Duration::from_secs(60);
@@ -58,6 +59,7 @@ pub enum Phase {
 /// The breaker of one Docker engine.
 #[derive(Debug, Clone)]
 pub struct Breaker {
+    of: DaemonId,
     state: State,
 }
 
@@ -69,11 +71,11 @@ enum State {
     },
     Open {
         next_trial: Instant,
-        wait: Duration,
+        backoff: Backoff,
     },
     Trial {
         begun: Instant,
-        wait: Duration,
+        backoff: Backoff,
     },
 }
 
@@ -86,15 +88,16 @@ impl State {
     }
 }
 
-impl Default for Breaker {
-    fn default() -> Self {
+impl Breaker {
+    /// The breaker of the daemon `of`.
+    #[must_use]
+    pub fn new(of: DaemonId) -> Self {
         Self {
+            of,
             state: State::closed(),
         }
     }
-}
 
-impl Breaker {
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.state {
@@ -149,12 +152,12 @@ impl Breaker {
                 if *failures < FAILURES && unreached.len() < CONTAINERS {
                     return None;
                 }
-                self.open(now, WAIT_AT_FIRST);
+                self.open(now, Backoff::new(FIRST_WAIT, LONGEST_WAIT, self.of.0));
                 Some(Change::Opened)
             }
-            State::Trial { wait, .. } if about == About::Engine => {
-                let wait = (*wait * 2).min(WAIT_AT_MOST);
-                self.open(now, wait);
+            State::Trial { backoff, .. } if about == About::Engine => {
+                let backoff = backoff.clone();
+                self.open(now, backoff);
                 None
             }
             State::Trial { .. } | State::Open { .. } => None,
@@ -169,17 +172,20 @@ impl Breaker {
                 failures,
                 unreached,
             } => *failures > 0 || !unreached.is_empty(),
-            State::Open { next_trial, wait } if *next_trial <= now => {
+            State::Open {
+                next_trial,
+                backoff,
+            } if *next_trial <= now => {
                 self.state = State::Trial {
                     begun: now,
-                    wait: *wait,
+                    backoff: backoff.clone(),
                 };
                 true
             }
-            State::Trial { begun, wait } if now >= *begun + TRIAL_AT_MOST => {
+            State::Trial { begun, backoff } if now >= *begun + TRIAL_AT_MOST => {
                 self.state = State::Trial {
                     begun: now,
-                    wait: *wait,
+                    backoff: backoff.clone(),
                 };
                 true
             }
@@ -187,10 +193,10 @@ impl Breaker {
         }
     }
 
-    fn open(&mut self, now: Instant, wait: Duration) {
+    fn open(&mut self, now: Instant, mut backoff: Backoff) {
         self.state = State::Open {
-            next_trial: now + wait,
-            wait,
+            next_trial: now + backoff.next_wait(),
+            backoff,
         };
     }
 }
@@ -206,8 +212,12 @@ mod tests {
         About::Container(AttemptId(Uuid::from_u128(number)))
     }
 
+    fn breaker() -> Breaker {
+        Breaker::new(DaemonId(Uuid::nil()))
+    }
+
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         assert_eq!(breaker.failed(About::Engine, now), None);
         assert_eq!(breaker.failed(About::Engine, now), None);
         assert_eq!(breaker.failed(About::Engine, now), Some(Change::Opened));
@@ -217,7 +227,7 @@ mod tests {
     #[test]
     fn failures_with_an_answer_between_them_do_not_open_it() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..10 {
             assert_eq!(breaker.failed(About::Engine, now), None);
             assert_eq!(breaker.failed(About::Engine, now), None);
@@ -229,7 +239,7 @@ mod tests {
     #[test]
     fn one_container_that_hangs_never_opens_it_and_several_do() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..100 {
             assert_eq!(breaker.failed(container(1), now), None);
         }
@@ -240,7 +250,7 @@ mod tests {
     #[test]
     fn containers_that_answer_do_not_hide_an_engine_that_does_not() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         let changes: Vec<_> = (0..3)
             .map(|_| {
                 breaker.answered(container(1));
@@ -262,10 +272,17 @@ mod tests {
                 now += Duration::from_secs(1);
             }
             assert!(!breaker.take_trial(now), "one trial at a time");
-            waits.push((now - since).as_secs());
+            waits.push(now - since);
             assert_eq!(breaker.failed(About::Engine, now), None);
         }
-        assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
+        for (wait, exact) in waits.iter().zip([1, 2, 4, 8, 15, 15]) {
+            let second = Duration::from_secs(1);
+            let exact = second * exact;
+            assert!(
+                *wait >= exact * 3 / 4 && *wait <= exact * 5 / 4 + second,
+                "{waits:?}"
+            );
+        }
         assert_eq!(breaker.answered(container(1)), None);
         assert_eq!(breaker.answered(About::Engine), Some(Change::Closed));
     }
@@ -274,7 +291,7 @@ mod tests {
     fn a_trial_without_a_report_is_repeated() {
         let now = Instant::now();
         let mut breaker = opened(now);
-        let due = now + WAIT_AT_FIRST;
+        let due = now + FIRST_WAIT * 2;
         assert!(breaker.take_trial(due));
         assert!(!breaker.take_trial(due + TRIAL_AT_MOST / 2));
         assert!(breaker.take_trial(due + TRIAL_AT_MOST));
@@ -289,7 +306,7 @@ mod tests {
             answers in any::<bool>(),
         ) {
             let mut now = Instant::now();
-            let mut breaker = Breaker::default();
+            let mut breaker = breaker();
             let mut reported = Phase::Closed;
             for (what, of, later) in history {
                 now += Duration::from_secs(later);

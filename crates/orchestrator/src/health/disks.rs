@@ -18,11 +18,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_core::measure::in_units;
-use trainyard_store::fleet::figures::FREE_BYTES;
-use trainyard_store::{Condition, TroubleKind};
+use trainyard_store::fleet::metrics::FREE_BYTES;
+use trainyard_store::{DaemonHealth, ProblemKind};
 
 use crate::clock;
-use crate::health::space::{self, Floor, Look, Place, Room};
+use crate::health::space::{self, Disk, DiskSpace, Floor, SpaceReader};
 
 /// The deadline of a read. After it, the disk counts as not answering.
 const LOOK_AT_MOST: Duration = Duration::from_secs(5);
@@ -35,28 +35,28 @@ const REFUSED: Duration = Duration::from_secs(5);
 pub struct Disks {
     daemon: DaemonId,
     floor: Floor,
-    look: Look,
-    disks: Vec<Disk>,
+    reader: SpaceReader,
+    disks: Vec<WatchedDisk>,
 }
 
 impl Disks {
     /// The disks of `places`, each disk once.
     #[must_use]
-    pub fn new(daemon: DaemonId, floor: Floor, look: Look, places: Vec<Place>) -> Self {
+    pub fn new(daemon: DaemonId, floor: Floor, reader: SpaceReader, places: Vec<Disk>) -> Self {
         let places = space::one_of_each_disk(places);
         Self {
             daemon,
             floor,
-            look,
-            disks: places.into_iter().map(Disk::new).collect(),
+            reader,
+            disks: places.into_iter().map(WatchedDisk::new).collect(),
         }
     }
 
     /// Reads all disks and records their problems. Returns whether there is a new one to report.
-    pub async fn look(&mut self, condition: &Condition) -> bool {
+    pub async fn read(&mut self, health: &DaemonHealth) -> bool {
         // Concurrently: a hanging disk must not hide the others.
         for disk in &mut self.disks {
-            disk.begin(&self.look);
+            disk.begin(&self.reader);
         }
         let (mut low, mut silent) = (Vec::new(), Vec::new());
         for disk in &mut self.disks {
@@ -65,7 +65,7 @@ impl Disks {
             let words = disk.place.role.words();
             match disk.sight {
                 Some(Sight::Silent) => silent.push(format!("the disk of {words} does not answer")),
-                Some(Sight::Room(room)) if disk.is_low => {
+                Some(Sight::Free(room)) if disk.is_low => {
                     let bound = in_units(self.floor.of(room));
                     low.push(format!("the disk of {words} has less than {bound} free"));
                 }
@@ -73,27 +73,27 @@ impl Disks {
                 Some(Sight::Unknown) if disk.is_low => {
                     low.push(format!("the disk of {words} has little free"));
                 }
-                Some(Sight::Room(_) | Sight::Unknown) | None => {}
+                Some(Sight::Free(_) | Sight::Unknown) | None => {}
             }
         }
-        if condition.was_refused_for_room_within(REFUSED, Instant::now().into_std()) {
+        if health.was_refused_for_room_within(REFUSED, Instant::now().into_std()) {
             low.push("the disk of the database is full".to_owned());
         }
         let note = |kind, what: Vec<String>| {
             let what = (!what.is_empty()).then(|| what.join(" and "));
-            condition.note(kind, what, clock::now())
+            health.note(kind, what, clock::now())
         };
         let new = [
-            note(TroubleKind::Space, low),
-            note(TroubleKind::Disk, silent),
+            note(ProblemKind::Space, low),
+            note(ProblemKind::Disk, silent),
         ];
         new.contains(&true)
     }
 }
 
 #[derive(Debug)]
-struct Disk {
-    place: Place,
+struct WatchedDisk {
+    place: Disk,
     sight: Option<Sight>,
     is_low: bool,
     under_way: Option<UnderWay>,
@@ -103,7 +103,7 @@ struct Disk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
     /// This much free space.
-    Room(Room),
+    Free(DiskSpace),
     /// It does not answer, or the system reports that it cannot be reached.
     Silent,
     /// The daemon may not read it, which proves nothing about the disk.
@@ -113,12 +113,12 @@ enum Sight {
 /// A read in progress.
 #[derive(Debug)]
 struct UnderWay {
-    answer: oneshot::Receiver<io::Result<Room>>,
+    answer: oneshot::Receiver<io::Result<DiskSpace>>,
     until: Instant,
 }
 
-impl Disk {
-    fn new(place: Place) -> Self {
+impl WatchedDisk {
+    fn new(place: Disk) -> Self {
         Self {
             place,
             sight: None,
@@ -129,17 +129,17 @@ impl Disk {
 
     /// Begins a read, unless one is in progress. A late answer to the previous read is dropped: only an answer in
     /// time proves that the disk is healthy, or a slow disk would flicker.
-    fn begin(&mut self, look: &Look) {
+    fn begin(&mut self, reader: &SpaceReader) {
         if let Some(under_way) = &mut self.under_way
             && matches!(under_way.answer.try_recv(), Err(TryRecvError::Empty))
         {
             return;
         }
         let (sender, answer) = oneshot::channel();
-        let (look, path) = (look.clone(), self.place.path.clone());
+        let (reader, path) = (reader.clone(), self.place.path.clone());
         let begun = thread::Builder::new()
             .name("disk-look".to_owned())
-            .spawn(move || drop(sender.send(look.at(&path))));
+            .spawn(move || drop(sender.send(reader.at(&path))));
         // Without a thread no answer comes, which the receiver sees.
         drop(begun);
         let until = Instant::now() + LOOK_AT_MOST;
@@ -147,7 +147,7 @@ impl Disk {
     }
 
     /// The answer of the read in progress; `None` if it does not come in time.
-    async fn answer(&mut self) -> Option<io::Result<Room>> {
+    async fn answer(&mut self) -> Option<io::Result<DiskSpace>> {
         let under_way = self.under_way.as_mut()?;
         if under_way.until <= Instant::now() {
             return None;
@@ -159,10 +159,10 @@ impl Disk {
     }
 
     /// Takes an answer, or its absence, and logs a change.
-    fn update(&mut self, answer: Option<io::Result<Room>>, floor: Floor, daemon: DaemonId) {
+    fn update(&mut self, answer: Option<io::Result<DiskSpace>>, floor: Floor, daemon: DaemonId) {
         let (place, path) = (self.place.role.as_str(), self.place.path.display());
         let (sight, error) = match answer {
-            Some(Ok(room)) => (Sight::Room(room), None),
+            Some(Ok(room)) => (Sight::Free(room), None),
             Some(Err(error)) if is_of_the_disk(&error) => (Sight::Silent, Some(error.to_string())),
             Some(Err(error)) => (Sight::Unknown, Some(error.to_string())),
             None => (Sight::Silent, None),
@@ -179,7 +179,7 @@ impl Disk {
                 warn!(daemon.id = %daemon, place, %path, error, "could not read free disk space; starting new stages anyway");
             }
             Sight::Silent | Sight::Unknown => {}
-            Sight::Room(room) => {
+            Sight::Free(room) => {
                 let (was_low, free) = (self.is_low, in_units(room.free));
                 self.is_low = floor.is_low(room, was_low);
                 FREE_BYTES.set_for(place, room.free as f64);

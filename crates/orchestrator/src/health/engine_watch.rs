@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_executor::{Error, ErrorKind};
-use trainyard_store::fleet::figures::{BREAKER_STATE, BREAKER_TRIPS};
+use trainyard_store::fleet::metrics::{BREAKER_STATE, BREAKER_TRIPS};
 
 use crate::health::breaker::{About, Breaker, Change, Phase};
 
@@ -24,7 +24,7 @@ pub struct EngineWatch {
 struct Shared {
     daemon: DaemonId,
     engine: Option<String>,
-    known: Mutex<Known>,
+    state: Mutex<WatchState>,
     changed: Box<dyn Fn(Option<String>) + Send + Sync>,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Debug for EngineWatch {
 }
 
 #[derive(Debug)]
-struct Known {
+struct WatchState {
     breaker: Breaker,
     listed: Instant,
 }
@@ -49,15 +49,15 @@ impl EngineWatch {
         engine: Option<String>,
         changed: impl Fn(Option<String>) + Send + Sync + 'static,
     ) -> Self {
-        let known = Known {
-            breaker: Breaker::default(),
+        let state = WatchState {
+            breaker: Breaker::new(daemon),
             listed: Instant::now(),
         };
         Self {
             shared: Arc::new(Shared {
                 daemon,
                 engine,
-                known: Mutex::new(known),
+                state: Mutex::new(state),
                 changed: Box::new(changed),
             }),
         }
@@ -66,31 +66,31 @@ impl EngineWatch {
     /// The time since its containers were last listed completely.
     #[must_use]
     pub fn lag(&self) -> Duration {
-        self.known().listed.elapsed()
+        self.state().listed.elapsed()
     }
 
     /// Whether a trial call to Docker is due; make it through a `Guarded`.
     #[must_use]
     pub fn take_trial(&self) -> bool {
-        let trial = self.known().breaker.take_trial(Instant::now());
+        let trial = self.state().breaker.take_trial(Instant::now());
         self.show();
         trial
     }
 
     /// Records a complete listing of its containers.
     pub(crate) fn listed(&self) {
-        self.known().listed = Instant::now();
+        self.state().listed = Instant::now();
     }
 
     /// Records how a call ended.
     pub(crate) fn report<T>(&self, about: About, result: &Result<T, Error>) {
         let change = {
-            let mut known = self.known();
+            let mut state = self.state();
             match result {
                 Err(error) if error.kind == ErrorKind::Unreachable => {
-                    known.breaker.failed(about, Instant::now())
+                    state.breaker.failed(about, Instant::now())
                 }
-                Ok(_) | Err(_) => known.breaker.answered(about),
+                Ok(_) | Err(_) => state.breaker.answered(about),
             }
         };
         let Some(change) = change else { return };
@@ -113,15 +113,15 @@ impl EngineWatch {
     }
 
     fn show(&self) {
-        BREAKER_STATE.set(match self.known().breaker.phase() {
+        BREAKER_STATE.set(match self.state().breaker.phase() {
             Phase::Closed => 0.0,
             Phase::Trial => 1.0,
             Phase::Open => 2.0,
         });
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        let known = &self.shared.known;
-        known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, WatchState> {
+        let state = &self.shared.state;
+        state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,15 +11,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_executor::{AnyExecutor, Containers};
-use trainyard_store::fleet::figures::{CLAIMS_PAUSED, RECONCILE_LAG};
-use trainyard_store::{ReportPace, Role, Store, Trouble, TroubleKind, answered_within};
+use trainyard_store::fleet::metrics::{CLAIMS_PAUSED, RECONCILE_LAG};
+use trainyard_store::{HealthProblem, ProblemKind, ReportPace, Role, answered_within};
 
 use crate::clock;
 use crate::health::disks::Disks;
 use crate::health::engine_watch::EngineWatch;
 use crate::health::guarded::Guarded;
 use crate::health::lease::Lease;
-use crate::health::space::{Floor, Look, Place};
+use crate::health::space::{Disk, Floor, SpaceReader};
+use crate::records::{Records, StoreRecords};
 
 /// The time between two checks.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,38 +39,38 @@ const LEADERLESS: Duration = Duration::from_secs(60);
 const PUBLISH_AT_MOST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-pub struct Guard {
-    store: Store,
+pub struct Guard<R = StoreRecords, E = AnyExecutor> {
+    records: R,
     daemon: DaemonId,
-    executor: Guarded<AnyExecutor>,
+    executor: Guarded<E>,
     watch: EngineWatch,
     lease: Lease,
     disks: Disks,
     next_leader_look: Instant,
     /// The health in the daemon's row; `None` where that is not known.
-    published: Option<Vec<Trouble>>,
+    published: Option<Vec<HealthProblem>>,
     pace: ReportPace,
 }
 
-impl Guard {
+impl<R: Records, E: Containers + Clone> Guard<R, E> {
     /// A guard over the disks of `places`, and over the Docker engine of `executor`.
     #[must_use]
     pub fn new(
-        store: Store,
+        records: R,
         daemon: DaemonId,
-        executor: Guarded<AnyExecutor>,
+        executor: Guarded<E>,
         watch: EngineWatch,
         lease: Lease,
         floor: Floor,
-        places: Vec<Place>,
+        places: Vec<Disk>,
     ) -> Self {
         Self {
-            store,
+            records,
             daemon,
             executor,
             watch,
             lease,
-            disks: Disks::new(daemon, floor, Look::default(), places),
+            disks: Disks::new(daemon, floor, SpaceReader::default(), places),
             next_leader_look: Instant::now() + LEADERLESS,
             published: Some(Vec::new()),
             pace: ReportPace::new(Duration::ZERO),
@@ -96,6 +97,7 @@ impl Guard {
             }
         };
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = trials => {}
             () = looks => {}
@@ -108,18 +110,18 @@ impl Guard {
         let lapsed = (!self.lease.is_held()).then(|| {
             "its lease has expired, since the database did not renew it in time".to_owned()
         });
-        self.note(TroubleKind::Lease, lapsed);
+        self.note(ProblemKind::Lease, lapsed);
         let unlisted =
             (self.watch.lag() > UNLISTED).then(|| "Docker does not list its containers".to_owned());
-        self.note(TroubleKind::Listing, unlisted);
+        self.note(ProblemKind::Listing, unlisted);
         self.look_at_leader().await;
         self.show();
         self.publish().await;
     }
 
     async fn look_at_disks(&mut self) {
-        if self.disks.look(self.store.condition()).await {
-            self.store.wakes().dispatch.wake();
+        if self.disks.read(self.records.health()).await {
+            self.records.wakes().dispatch.wake();
         }
     }
 
@@ -128,44 +130,44 @@ impl Guard {
             return;
         }
         self.next_leader_look = Instant::now() + LEADER_LOOK;
-        let asked = self.store.leaderless_for(Role::Scheduler);
+        let asked = self.records.leaderless_for(Role::Scheduler);
         // Other loops report a database that does not answer.
         if let Ok(Ok(leaderless)) = tokio::time::timeout(PUBLISH_AT_MOST, asked).await {
             let what = leaderless
                 .is_some_and(|time| time > LEADERLESS)
                 .then(|| "no daemon leads the schedules".to_owned());
-            self.note(TroubleKind::Scheduler, what);
+            self.note(ProblemKind::Scheduler, what);
         }
     }
 
-    fn note(&self, kind: TroubleKind, what: Option<String>) -> bool {
-        self.store.condition().note(kind, what, clock::now())
+    fn note(&self, kind: ProblemKind, what: Option<String>) -> bool {
+        self.records.health().note(kind, what, clock::now())
     }
 
     fn show(&self) {
         RECONCILE_LAG.set(self.watch.lag().as_secs_f64());
-        let troubles = self.store.condition().troubles();
-        for kind in TroubleKind::ALL
+        let problems = self.records.health().problems();
+        for kind in ProblemKind::ALL
             .into_iter()
             .filter(|kind| kind.pauses_claims())
         {
-            let is_so = troubles.iter().any(|trouble| trouble.kind == kind);
+            let is_so = problems.iter().any(|problem| problem.kind == kind);
             CLAIMS_PAUSED.set_for(kind.as_str(), if is_so { 1.0 } else { 0.0 });
         }
     }
 
     /// Publishes the health to the other daemons if it has changed.
     async fn publish(&mut self) {
-        let troubles = self.store.condition().troubles();
-        if self.published.as_ref() == Some(&troubles) {
+        let problems = self.records.health().problems();
+        if self.published.as_ref() == Some(&problems) {
             return;
         }
-        let write = self.store.tell_condition(self.daemon);
+        let write = self.records.publish_health(self.daemon);
         let written = answered_within(PUBLISH_AT_MOST, write).await;
         let now = Instant::now().into_std();
         match written {
             Ok(()) => {
-                self.published = Some(troubles);
+                self.published = Some(problems);
                 if let Some(lasted) = self.pace.succeeded(now) {
                     let lasted_s = lasted.as_secs();
                     info!(daemon.id = %self.daemon, lasted_s, "published this daemon's health again");

@@ -22,7 +22,7 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// Records the state of the others' leases. Returns the daemons that may have renewed too recently to be gone.
-    pub fn look(&mut self, leases: &[LeaseSeen], now: Instant) -> Vec<DaemonId> {
+    pub fn observe(&mut self, leases: &[LeaseSeen], now: Instant) -> Vec<DaemonId> {
         let mut seen = BTreeMap::new();
         let mut spared = Vec::new();
         for lease in leases {
@@ -63,7 +63,7 @@ mod tests {
         for renewal in 0..10_u32 {
             // Forward and back by more than a lease.
             let until = 1_000_000 + i64::from(renewal % 2) * 86_400 + i64::from(renewal);
-            let spared = neighbours.look(&[lease(until)], begun + TICK * renewal);
+            let spared = neighbours.observe(&[lease(until)], begun + TICK * renewal);
             assert_eq!(spared.len(), 1);
         }
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn who_is_silent_for_a_lease_is_not() {
         let (mut neighbours, begun) = (Neighbours::default(), Instant::now());
-        let mut look = |after| neighbours.look(&[lease(1_000_000)], begun + after).len();
+        let mut look = |after| neighbours.observe(&[lease(1_000_000)], begun + after).len();
         assert_eq!(look(Duration::ZERO), 1, "not known yet for how long");
         assert_eq!(look(LENGTH - TICK * 2), 1);
         assert_eq!(look(LENGTH - TICK), 0);

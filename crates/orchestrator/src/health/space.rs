@@ -22,14 +22,14 @@ const USUAL_PART: u64 = 20;
 
 /// A directory whose disk is guarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub role: PlaceRole,
+pub struct Disk {
+    pub role: DiskRole,
     pub path: PathBuf,
 }
 
 /// The use of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaceRole {
+pub enum DiskRole {
     /// The daemon's own data.
     Data,
     /// The artifact store.
@@ -38,7 +38,7 @@ pub enum PlaceRole {
     Engine,
 }
 
-impl PlaceRole {
+impl DiskRole {
     /// The name in structured output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -60,9 +60,9 @@ impl PlaceRole {
     }
 }
 
-/// Room on a disk, in bytes.
+/// Space on a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct DiskSpace {
     /// The bytes that may still be written.
     pub free: u64,
     /// The size of the disk.
@@ -81,7 +81,7 @@ pub enum Floor {
 impl Floor {
     /// The bound for a disk, in bytes.
     #[must_use]
-    pub fn of(self, room: Room) -> u64 {
+    pub fn of(self, room: DiskSpace) -> u64 {
         match self {
             Self::Usual => USUAL.min(room.total / USUAL_PART),
             Self::Bytes(bytes) => bytes,
@@ -90,7 +90,7 @@ impl Floor {
 
     /// Whether there is too little free space, given the previous result.
     #[must_use]
-    pub fn is_low(self, room: Room, was_low: bool) -> bool {
+    pub fn is_low(self, room: DiskSpace, was_low: bool) -> bool {
         let floor = self.of(room);
         let bound = if was_low { floor + floor / 4 } else { floor };
         room.free < bound
@@ -100,34 +100,34 @@ impl Floor {
 /// A function that reads the free space of a directory's disk: the system's, unless a test replaces it.
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Look(Arc<Looking>);
+pub struct SpaceReader(Arc<ReadSpace>);
 
-type Looking = dyn Fn(&Path) -> io::Result<Room> + Send + Sync;
+type ReadSpace = dyn Fn(&Path) -> io::Result<DiskSpace> + Send + Sync;
 
-impl Look {
-    /// Reads by `look`, which may block.
-    pub fn new(look: impl Fn(&Path) -> io::Result<Room> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(look))
+impl SpaceReader {
+    /// Reads by `read`, which may block.
+    pub fn new(read: impl Fn(&Path) -> io::Result<DiskSpace> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
     }
 
     /// Reads the free space. May block for as long as the disk does.
     ///
     /// # Errors
     /// The system cannot read it.
-    pub fn at(&self, path: &Path) -> io::Result<Room> {
+    pub fn at(&self, path: &Path) -> io::Result<DiskSpace> {
         (self.0)(path)
     }
 }
 
-impl Default for Look {
+impl Default for SpaceReader {
     fn default() -> Self {
-        Self::new(look)
+        Self::new(read_space)
     }
 }
 
-impl fmt::Debug for Look {
+impl fmt::Debug for SpaceReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Look")
+        f.write_str("SpaceReader")
     }
 }
 
@@ -135,10 +135,10 @@ impl fmt::Debug for Look {
 ///
 /// # Errors
 /// The system cannot read it.
-pub fn look(path: &Path) -> io::Result<Room> {
+pub fn read_space(path: &Path) -> io::Result<DiskSpace> {
     let disk = statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
-    Ok(Room {
+    Ok(DiskSpace {
         free: bytes(disk.blocks_available()),
         total: bytes(disk.blocks()),
     })
@@ -146,7 +146,7 @@ pub fn look(path: &Path) -> io::Result<Room> {
 
 /// The first place on each disk.
 #[must_use]
-pub fn one_of_each_disk(places: Vec<Place>) -> Vec<Place> {
+pub fn one_of_each_disk(places: Vec<Disk>) -> Vec<Disk> {
     let mut seen = Vec::new();
     places
         .into_iter()
@@ -167,8 +167,8 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn room(free: u64, total: u64) -> Room {
-        Room { free, total }
+    fn room(free: u64, total: u64) -> DiskSpace {
+        DiskSpace { free, total }
     }
 
     #[test]
@@ -198,16 +198,16 @@ mod tests {
     #[test]
     fn places_on_one_disk_are_read_once() {
         let folder = tempfile::tempdir().unwrap();
-        let place = |role, path: &Path| Place {
+        let place = |role, path: &Path| Disk {
             role,
             path: path.to_owned(),
         };
         let places = vec![
-            place(PlaceRole::Data, folder.path()),
-            place(PlaceRole::Artifacts, folder.path()),
+            place(DiskRole::Data, folder.path()),
+            place(DiskRole::Artifacts, folder.path()),
         ];
         let kept = one_of_each_disk(places);
         assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].role, PlaceRole::Data);
+        assert_eq!(kept[0].role, DiskRole::Data);
     }
 }

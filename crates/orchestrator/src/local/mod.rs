@@ -102,7 +102,7 @@ pub async fn run_locally(
         signals: HashMap::new(),
         supervisors: JoinSet::new(),
     };
-    let mut wake_at = local.take_in(&[Event::RunStarted]);
+    let mut wake_at = local.apply(&[Event::RunStarted]);
     while !local.run.is_finished() {
         local.start_queued();
         let wait = wake_at.map(|at| (at - clock::now()).to_std().unwrap_or_default());
@@ -113,7 +113,7 @@ pub async fn run_locally(
             }
             () = sleep(wait) => None,
         };
-        wake_at = local.take_in(event.as_slice());
+        wake_at = local.apply(event.as_slice());
     }
     // Removing the last containers is part of the work.
     while local.supervisors.join_next().await.is_some() {}
@@ -158,7 +158,7 @@ impl Local {
         }
     }
 
-    fn take_in(&mut self, events: &[Event]) -> Option<Timestamp> {
+    fn apply(&mut self, events: &[Event]) -> Option<Timestamp> {
         let Step {
             effects, wake_at, ..
         } = step(&self.dag, &mut self.run, events, clock::now());
@@ -215,7 +215,7 @@ impl Local {
     }
 
     fn start(&mut self, reference: AttemptRef) {
-        self.take_in(&[Event::AttemptClaimed(reference)]);
+        self.apply(&[Event::AttemptClaimed(reference)]);
         let assignment = Assignment {
             instance: self.options.instance,
             repo: None,

@@ -40,7 +40,7 @@ const TRIGGERS: Duration = Duration::from_secs(5);
 
 /// A branch that moved, as push triggers see it.
 #[derive(Debug)]
-pub(crate) struct Push {
+pub(crate) struct MovedBranch {
     pub(crate) branch: String,
     /// Whether it is the repo's followed branch.
     pub(crate) is_followed: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Push {
     pub(crate) changed: Option<Vec<String>>,
 }
 
-impl Push {
+impl MovedBranch {
     fn starts(&self, dag: &Dag) -> bool {
         let followed = if self.is_followed { &self.branch } else { "" };
         let push = dag.declared().triggers.push.as_ref();
@@ -93,7 +93,7 @@ impl DagReader {
     /// Matches a push against the DAGs; returns the files too.
     pub(crate) async fn started_by(
         &self,
-        push: Push,
+        push: MovedBranch,
         files: Vec<DagAtCommit>,
     ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchFailure> {
         self.started_within(TRIGGERS, push, files).await
@@ -102,7 +102,7 @@ impl DagReader {
     async fn started_within(
         &self,
         limit: Duration,
-        push: Push,
+        push: MovedBranch,
         files: Vec<DagAtCommit>,
     ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchFailure> {
         let thread = Arc::clone(&self.threads).acquire_owned().await;
@@ -322,7 +322,7 @@ mod tests {
         let text =
             "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
         let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned())).file];
-        let push = |changed: &str| Push {
+        let push = |changed: &str| MovedBranch {
             branch: "main".to_owned(),
             is_followed: true,
             changed: Some(vec![changed.to_owned()]),

@@ -17,14 +17,14 @@ use trainyard_core::cause::CauseKind;
 use trainyard_core::id::RunId;
 use trainyard_core::name::PoolName;
 use trainyard_dagfile::Entry;
-use trainyard_forge::{CommitSha, Heads, LookAt};
+use trainyard_forge::{CommitQuery, CommitSha, Heads};
 use trainyard_store::{
     DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, RunFilter, Store,
 };
 
 use crate::attempt::sources::credentials;
 use crate::loops::branch_failure::BranchFailure;
-use crate::loops::dag_reading::{DagRead, Push};
+use crate::loops::dag_reading::{DagRead, MovedBranch};
 use crate::loops::sync_result::{
     AddressChanged, Moved, SyncFailure, Synced, missing_branch, started, why_no_run,
 };
@@ -92,7 +92,7 @@ impl<'a> RepoSync<'a> {
             synced.note(branch, Err(BranchFailure::Refused(why.clone())))?;
         }
         for delivery in &deliveries {
-            let taken = self.take_delivery(delivery).await;
+            let taken = self.record_move(delivery).await;
             synced.note(&delivery.moved.branch, taken)?;
         }
         for (branch, head) in &heads.branches {
@@ -143,10 +143,8 @@ impl<'a> RepoSync<'a> {
             ..RunFilter::default()
         };
         let runs = self.watcher.store.list_runs(&runs).await?;
-        let runs = runs
-            .iter()
-            .filter(|run| matches!(run.cause, Some(CauseKind::Push { .. })));
-        let mut runs: Vec<RunId> = runs.map(|run| run.id).collect();
+        let runs = runs.iter().filter(|run| run.cause.kind == CauseKind::PUSH);
+        let mut runs: Vec<RunId> = runs.map(|run| RunId(run.id)).collect();
         runs.sort();
         let head = heads.branches.get(branch).map(CommitSha::as_str);
         Ok(match (started(&runs), head) {
@@ -163,7 +161,7 @@ impl<'a> RepoSync<'a> {
     }
 
     /// Records a delivery as a step of its own where it fits.
-    async fn take_delivery(
+    async fn record_move(
         &mut self,
         delivery: &PendingPush,
     ) -> Result<Option<Moved>, BranchFailure> {
@@ -299,18 +297,18 @@ impl<'a> RepoSync<'a> {
         let first_look = !repo.synced_before;
         let has_moved = before.as_deref() != Some(after.as_str());
         let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
-        let look = LookAt {
+        let query = CommitQuery {
             after: after.clone(),
             dag_files: is_followed || !first_look,
             changed_since: (!first_look && has_moved).then_some(before_sha),
         };
-        let seen = watcher.git.look(repo.id, look).await?;
+        let seen = watcher.git.read_commit(repo.id, query).await?;
         let read = watcher.reader.read(seen.dag_files).await?;
         let mut dags = self.held_against_commit(after, read).await?;
         self.warn_of_pools(branch, &dags);
         let mut matches = Vec::new();
         if !first_look && has_moved {
-            let push = Push {
+            let push = MovedBranch {
                 branch: branch.to_owned(),
                 is_followed,
                 changed: seen.changed,
@@ -345,12 +343,12 @@ async fn while_at_address<T>(
     }
 }
 
-fn entry(found: trainyard_forge::Entry) -> Entry {
+fn entry(found: trainyard_forge::PathEntry) -> Entry {
     match found {
-        trainyard_forge::Entry::Missing => Entry::Missing,
-        trainyard_forge::Entry::Folder => Entry::Folder,
-        trainyard_forge::Entry::File => Entry::File,
-        trainyard_forge::Entry::Unknown => Entry::Unknown,
+        trainyard_forge::PathEntry::Missing => Entry::Missing,
+        trainyard_forge::PathEntry::Folder => Entry::Folder,
+        trainyard_forge::PathEntry::File => Entry::File,
+        trainyard_forge::PathEntry::Unknown => Entry::Unknown,
     }
 }
 

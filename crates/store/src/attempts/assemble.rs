@@ -11,14 +11,15 @@ use trainyard_core::artifact::ArtifactContent;
 use trainyard_core::id::{AttemptId, Fence, RunId};
 use trainyard_core::name::InputName;
 use trainyard_core::run::{AttemptRef, Run};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
+use crate::db::topics::Topic;
 use crate::files::artifacts::content;
-use crate::runs::state::{KnownRun, load_runs};
+use crate::runs::state::{CachedRun, load_runs};
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
 
@@ -40,13 +41,16 @@ pub struct Claim {
     pub adopted: Option<Adopted>,
 }
 
-/// Assembles claims. A run that cannot be read is quarantined; its claimed attempts are given
+/// Assembles claims that are committed, and announces them to viewers. A run that cannot be read is quarantined; its claimed attempts are given
 /// back, unless their program may have started.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut known: HashMap<RunId, Result<KnownRun>> = HashMap::new();
+    for row in &rows {
+        core.wakes.topics.changed(Topic::Run(row.run));
+    }
+    let mut known: HashMap<RunId, Result<CachedRun>> = HashMap::new();
     let mut unknown = Vec::new();
     for row in &rows {
         match core
@@ -96,7 +100,7 @@ pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<
     Ok(claims)
 }
 
-fn claim(row: ClaimedRow, known: &KnownRun, artifacts: &InputsByPlace) -> Claim {
+fn claim(row: ClaimedRow, known: &CachedRun, artifacts: &InputsByPlace) -> Claim {
     let dag = &known.pinned.dag;
     let find = |source: &trainyard_core::stage::InputSource| {
         let stage = place(dag.index_of(source.stage.as_str())?);
@@ -128,7 +132,7 @@ type InputsByPlace = HashMap<(i64, i32, String), ArtifactContent>;
 async fn load_inputs(
     connection: &mut PgConnection,
     rows: &[ClaimedRow],
-    known: &HashMap<RunId, Result<KnownRun>>,
+    known: &HashMap<RunId, Result<CachedRun>>,
 ) -> Result<InputsByPlace> {
     let (mut runs, mut stages, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
@@ -205,5 +209,6 @@ async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Resul
         holding::release(&mut transaction, row).await?;
     }
     transaction.commit().at(Point::HoldBack).await?;
+    core.wakes.topics.changed(Topic::Run(row.run));
     Ok(())
 }

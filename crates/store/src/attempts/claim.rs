@@ -34,7 +34,7 @@ use sqlx::PgConnection;
 use trainyard_core::admit::{Blocked, Capacity, Waiting, admit};
 use trainyard_core::id::{DaemonId, RepoId, RunId};
 use trainyard_core::name::PoolName;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::attempts::assemble::{Claim, assemble};
@@ -88,12 +88,12 @@ pub(crate) struct Granted {
 impl Store {
     /// Claims waiting attempts for a daemon, as many as there is capacity for, in the order of [`admit`]. A daemon
     /// whose lease expired gets none until it has renewed the lease, and a daemon whose
-    /// [condition](crate::Condition) pauses claims gets none.
+    /// [health](crate::DaemonHealth) pauses claims gets none.
     ///
     /// # Errors
     /// A database error. A run that cannot be read is quarantined.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        if self.core.condition.pauses_claims() {
+        if self.core.health.pauses_claims() {
             return Ok(Vec::new());
         }
         let granted = repeated(|| async {
@@ -116,11 +116,11 @@ pub(crate) async fn claim_in(
     sqlx::query!("select pg_advisory_xact_lock($1)", ADMISSION)
         .execute(&mut *connection)
         .await?;
-    let Sight {
+    let Supply {
         free,
         may_fit,
         mut some_wait,
-    } = look(connection, request).await?;
+    } = supply(connection, request).await?;
     let (ids, waiting) = candidates(connection, &may_fit, &free).await?;
     let granted: Vec<Uuid> = admit(&waiting, free)
         .into_iter()
@@ -138,7 +138,7 @@ pub(crate) async fn claim_in(
 }
 
 /// What an admission reads before it reads single attempts.
-struct Sight {
+struct Supply {
     /// Slots of the claiming daemon, and pools of all daemons.
     free: Capacity,
     /// Keys of attempts that take the same slots of the same pools, where that many are free.
@@ -149,7 +149,7 @@ struct Sight {
 
 /// Finds the free capacity, and the waiting attempts that may fit into it: of those that take the same slots of the
 /// same pools, one is read for all.
-async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Sight> {
+async fn supply(connection: &mut PgConnection, request: &ClaimRequest) -> Result<Supply> {
     // The recursion steps over the index from one key to the next, however many
     // attempts have it. It begins before all keys.
     let rows = sqlx::query!(
@@ -221,7 +221,7 @@ async fn look(connection: &mut PgConnection, request: &ClaimRequest) -> Result<S
         .filter(|(_, one)| fits(one))
         .map(|(key, _)| *key)
         .collect();
-    Ok(Sight {
+    Ok(Supply {
         some_wait: free.slots == 0 || may_fit.len() < alike.len(),
         may_fit,
         free,

@@ -162,7 +162,7 @@ async fn write_in(
         let Some(request) = request else { continue };
         let fenced = draft.end_taken(end.attempt) == Some(EndTaken::Fenced);
         if fenced
-            || core.condition.pauses_claims()
+            || core.health.pauses_claims()
             || served.contains(&(request.daemon, &request.executor))
         {
             continue;

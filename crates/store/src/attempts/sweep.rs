@@ -10,7 +10,7 @@ use crate::store::Store;
 
 /// What the database knows of an attempt, to judge a container that carries its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownAttempt {
+pub struct RecordedAttempt {
     pub ended: bool,
     /// The fence of its latest claim, if it ever was claimed.
     pub fence: Option<Fence>,
@@ -42,7 +42,7 @@ impl Store {
     pub async fn known_attempts(
         &self,
         attempts: &[AttemptId],
-    ) -> Result<HashMap<AttemptId, KnownAttempt>> {
+    ) -> Result<HashMap<AttemptId, RecordedAttempt>> {
         let ids: Vec<_> = attempts.iter().map(|attempt| attempt.0).collect();
         let rows = sqlx::query!(
             "select id, state, fence, owner from attempt where id = any($1)",
@@ -53,7 +53,7 @@ impl Store {
         Ok(rows
             .into_iter()
             .map(|row| {
-                let known = KnownAttempt {
+                let known = RecordedAttempt {
                     ended: row.state == "finished",
                     fence: row.fence.map(Fence),
                     owner: row.owner.map(DaemonId),

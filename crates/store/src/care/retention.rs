@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use trainyard_core::Timestamp;
 use trainyard_core::principal::{Act, AuditAction};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::access::audit::{self, Audited};

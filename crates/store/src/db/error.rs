@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
+use trainyard_core::backoff::Backoff;
+use uuid::Uuid;
 
 use crate::db::pool;
 
@@ -272,12 +274,17 @@ pub(crate) async fn repeated<T, F>(mut work: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
+    let mut backoff = Backoff::new(
+        Duration::from_millis(4),
+        Duration::from_millis(64),
+        Uuid::new_v4(),
+    );
     let mut repeat = 0;
     loop {
         match answered(work()).await {
             Err(Error::Contention(_)) if repeat < REPEATS => {
                 repeat += 1;
-                tokio::time::sleep(Duration::from_millis(2 << repeat)).await;
+                tokio::time::sleep(backoff.next_wait()).await;
             }
             result => return result,
         }

@@ -7,22 +7,33 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_core::backoff::Backoff;
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use uuid::Uuid;
 
 use crate::db::report_pace::ReportPace;
-use crate::db::wakes::Concern;
-use crate::fleet::figures::LISTENING;
+use crate::db::wakes::{Concern, Unsent};
+use crate::fleet::metrics::LISTENING;
 use crate::store::Store;
 
 const CHANNEL: &str = "trainyard";
 
+/// Wakes the followers of all topics.
+const ALL_TOPICS: &str = "topics";
+
+/// How many words a notification has: it must stay below 8,000 bytes, and the longest word has 40.
+const WORDS_EACH: usize = 150;
+
 /// The shortest time between two notifications.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// How long to wait before listening again after the connection was lost; doubles up to 5 s.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The first wait before listening again after the connection was lost.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// After how long without a notification the connection is tested: a connection whose other end fell silent would
 /// otherwise be listened to for ever.
@@ -52,16 +63,19 @@ impl Store {
         loop {
             outbox.filled.notified().await;
             tokio::time::sleep(BREATH).await;
-            let concerns = outbox.take();
-            if concerns.is_empty() || !self.core.others_live.load(Ordering::Relaxed) {
+            let unsent = outbox.take();
+            if !self.core.others_live.load(Ordering::Relaxed) {
                 continue;
             }
-            let words: Vec<&str> = concerns.into_iter().map(Concern::as_str).collect();
-            let payload = format!("{} {}", self.core.process, words.join(" "));
-            let sent = sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
-                .execute(&self.core.relaxed)
-                .at(Point::Notify)
-                .await;
+            let payloads = payloads(self.core.process, &unsent);
+            let sent = sqlx::query!(
+                "select pg_notify($1, payload) from unnest($2::text[]) payload",
+                CHANNEL,
+                &payloads
+            )
+            .execute(&self.core.relaxed)
+            .at(Point::Notify)
+            .await;
             let now = Instant::now();
             match sent {
                 Ok(_) => {
@@ -84,18 +98,15 @@ impl Store {
     }
 
     async fn hear(&self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, self.core.process);
         let mut complaint = ReportPace::new(PATIENCE);
         loop {
             let error = match self.hear_until_lost(&mut complaint).await {
                 Ok(()) => {
-                    pause = FIRST_PAUSE;
+                    backoff.reset();
                     "the connection was closed".to_owned()
                 }
-                Err(error) => {
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                    error.to_string()
-                }
+                Err(error) => error.to_string(),
             };
             match complaint.failed(Instant::now()) {
                 Some(lasted) => {
@@ -111,7 +122,7 @@ impl Store {
                     "could not listen to the other daemons; polling goes on"
                 ),
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
@@ -147,11 +158,20 @@ impl Store {
                 continue;
             }
             for word in words {
-                if let Some(concern) = Concern::ALL.iter().find(|concern| concern.as_str() == word)
-                {
-                    self.core.wakes.of(*concern).wake_here();
-                }
+                self.wake_for(word);
             }
+        }
+    }
+
+    /// Wakes by a word of another process. Words of newer versions are passed by.
+    fn wake_for(&self, word: &str) {
+        let wakes = &self.core.wakes;
+        if let Some(concern) = Concern::ALL.iter().find(|concern| concern.as_str() == word) {
+            wakes.of(*concern).wake_here();
+        } else if let Ok(topic) = word.parse() {
+            wakes.topics.changed_here(topic);
+        } else if word == ALL_TOPICS {
+            wakes.topics.all_changed_here();
         }
     }
 
@@ -159,7 +179,23 @@ impl Store {
         for concern in Concern::ALL {
             self.core.wakes.of(*concern).wake_here();
         }
+        self.core.wakes.topics.all_changed_here();
     }
+}
+
+/// The notifications for all that is unsent: Postgres limits the length of one.
+fn payloads(process: Uuid, unsent: &Unsent) -> Vec<String> {
+    let concerns = unsent
+        .concerns
+        .iter()
+        .map(|concern| concern.as_str().to_owned());
+    let topics = unsent.topics.iter().map(ToString::to_string);
+    let more = unsent.and_more.then(|| ALL_TOPICS.to_owned());
+    let words: Vec<String> = concerns.chain(topics).chain(more).collect();
+    words
+        .chunks(WORDS_EACH)
+        .map(|words| format!("{process} {}", words.join(" ")))
+        .collect()
 }
 
 /// The step's result, unless the database falls silent.

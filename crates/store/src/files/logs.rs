@@ -11,10 +11,11 @@ use bytes::Bytes;
 use trainyard_core::Timestamp;
 use trainyard_core::adopted::LogCursor;
 use trainyard_core::id::{AttemptId, Fence};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::error::{Error, Result};
-use crate::fleet::figures::LOG_BYTES_DROPPED;
+use crate::db::topics::Topic;
+use crate::fleet::metrics::LOG_BYTES_DROPPED;
 use crate::store::Store;
 
 /// The most bytes in one stored chunk, before compression: a small read never unpacks much.
@@ -134,7 +135,7 @@ impl Store {
                 self.drop_middle(attempt, length, limit / 2).await?;
             }
         }
-        self.core.wakes.logs.wake();
+        self.core.wakes.topics.changed(Topic::Log(attempt));
         Ok(())
     }
 

@@ -25,13 +25,10 @@ use crate::care::quarantine::Subject;
 use crate::db::error::{Error, Result, repeated};
 use crate::runs::draft::Draft;
 use crate::runs::lock::{LockedRun, lock_runs};
-use crate::runs::state::{KnownRun, load_runs, overlay};
+use crate::runs::state::{CachedRun, load_runs, overlay};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 use crate::triggers::dags::PinnedDag;
-
-/// How long a queued run waits until it is planned again without a wake.
-const QUEUED_LOOK: Duration = Duration::from_secs(60);
 
 /// The result of advancing a run.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -211,19 +208,12 @@ async fn audit_step(
 fn add_step(
     draft: &mut Draft,
     locked: &LockedRun,
-    mut known: KnownRun,
+    mut known: CachedRun,
     run: Run,
     step: Step,
     now: Timestamp,
 ) {
-    let wake_at = match &run.phase {
-        RunPhase::Queued => {
-            let later = locked.wake_at.filter(|at| *at > now);
-            Some(later.unwrap_or(now + QUEUED_LOOK))
-        }
-        RunPhase::Running { .. } => step.wake_at.map(whole_micros),
-        RunPhase::Finished { .. } => None,
-    };
+    let wake_at = step.due(&run, locked.wake_at, now).map(whole_micros);
     let is_abandoned = |event: &&Event| matches!(event, Event::AttemptAbandoned { .. });
     let lost = step.applied.iter().filter(is_abandoned).count();
     let has_changed = !step.applied.is_empty() || !step.effects.is_empty();
@@ -251,7 +241,7 @@ async fn known_runs(
     core: &Core,
     connection: &mut PgConnection,
     locked: &[LockedRun],
-) -> Result<HashMap<RunId, Result<KnownRun>>> {
+) -> Result<HashMap<RunId, Result<CachedRun>>> {
     let mut known = HashMap::new();
     let mut unknown = Vec::new();
     for run in locked {

@@ -18,15 +18,16 @@ use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{Attempt, AttemptRef, AttemptState, Run};
 use trainyard_core::stage::StageIndex;
 use trainyard_core::transition::Step;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::encoding::event::{EventRow, event_row};
 use crate::db::error::{Error, Result};
-use crate::fleet::figures::{ATTEMPTS_FINISHED, RUNS_FINISHED};
+use crate::db::topics::Topic;
+use crate::fleet::metrics::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::runs::advance::{Advanced, EndTaken};
 use crate::runs::metrics::MetricColumns;
 use crate::runs::rows::{AttemptRow, QueuedRow, RunRow, StageRow, docs};
-use crate::runs::state::KnownRun;
+use crate::runs::state::CachedRun;
 use crate::store::Core;
 use crate::triggers::dags::PinnedDag;
 
@@ -49,7 +50,7 @@ pub(crate) struct Draft {
 pub(crate) struct Committed {
     pub(crate) answers: HashMap<RunId, Result<Advanced>>,
     pub(crate) ends: HashMap<AttemptId, EndTaken>,
-    known: Vec<(RunId, KnownRun)>,
+    known: Vec<(RunId, CachedRun)>,
     /// Whether attempts have begun to wait for capacity, or may have freed some.
     is_claimable: bool,
     /// Whether attempts wait that were offered capacity in the transaction itself.
@@ -173,7 +174,7 @@ impl Draft {
     }
 
     /// Adds the answer about a run, and its state after the transaction.
-    pub(crate) fn add_answer(&mut self, run: RunId, known: KnownRun, advanced: Advanced) {
+    pub(crate) fn add_answer(&mut self, run: RunId, known: CachedRun, advanced: Advanced) {
         self.then.known.push((run, known));
         self.then.answers.insert(run, Ok(advanced));
     }
@@ -320,8 +321,8 @@ impl Committed {
         if self.is_due_earlier {
             wakes.plan.wake();
         }
-        if !self.known.is_empty() {
-            wakes.runs.wake();
+        for (id, _) in &self.known {
+            wakes.topics.changed(Topic::Run(*id));
         }
         // Once for each DAG: runs that were cancelled together all end at the same time.
         for dag in &self.judge {

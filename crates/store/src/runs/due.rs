@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trainyard_core::Timestamp;
 use trainyard_core::id::RunId;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::encoding;
 use crate::db::error::Result;

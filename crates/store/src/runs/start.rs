@@ -29,7 +29,7 @@ use crate::runs::metrics::MetricColumns;
 use crate::runs::overlap::{judge_in, lock_dag};
 use crate::runs::room::Room;
 use crate::runs::rows::{NewStageRow, RunRow, StageRow, docs};
-use crate::runs::state::{KnownRun, load_runs};
+use crate::runs::state::{CachedRun, load_runs};
 use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 use crate::triggers::dags::{PinnedDag, pinned};
@@ -163,11 +163,11 @@ pub(crate) async fn start_run_in(
     draft.add_new(&run, &pinned, &step, cause.now);
     draft.write(connection).await?;
     if let Some(earlier) = earlier {
-        take_over(connection, &pinned, &run, &earlier).await?;
+        copy_results(connection, &pinned, &run, &earlier).await?;
     }
     room.take(&pinned);
     let id = run.facts.id;
-    let known = KnownRun {
+    let known = CachedRun {
         version: 0,
         run: run.into(),
         pinned,
@@ -244,7 +244,7 @@ async fn new_run(
     new: &NewRun,
     pinned: &PinnedDag,
     cause: &NewCause,
-) -> Result<(Run, Option<KnownRun>)> {
+) -> Result<(Run, Option<CachedRun>)> {
     let facts = |id, logical_time| RunFacts {
         id,
         repo: Some(pinned.repo_name.clone()),
@@ -288,7 +288,7 @@ async fn new_run(
     if known.pinned.dag_id != pinned.dag_id {
         return Err(Error::conflict(format!("run {of} is of another DAG")));
     }
-    may_take_over(connection, pinned, new, &known.run).await?;
+    may_reuse(connection, pinned, new, &known.run).await?;
     if let Again::From(stage) = again
         && pinned.dag.index_of(stage.as_str()).is_none()
     {
@@ -330,7 +330,7 @@ fn nothing_to_do(of: RunId, at: &RetryAt) -> String {
 /// Refuses results of a branch that is neither the run's own nor the followed one. Otherwise users who may push to
 /// any branch could write what the stages of another branch read, with that branch's secrets. A run without a branch
 /// gets no results of a branch: they were made with that branch's secrets, and the run's commit may be anybody's.
-async fn may_take_over(
+async fn may_reuse(
     connection: &mut PgConnection,
     pinned: &PinnedDag,
     new: &NewRun,
@@ -431,11 +431,11 @@ async fn insert_run(
 }
 
 /// Copies the metrics and the references to artifacts of stages that are not run again.
-async fn take_over(
+async fn copy_results(
     connection: &mut PgConnection,
     pinned: &PinnedDag,
     run: &Run,
-    earlier: &KnownRun,
+    earlier: &CachedRun,
 ) -> Result<()> {
     let mut metrics = MetricColumns::default();
     let (mut was, mut is) = (Vec::new(), Vec::new());

@@ -27,7 +27,7 @@ use crate::triggers::dags::{PinnedDag, pinned_all};
 
 /// A run as of one version of its row.
 #[derive(Debug, Clone)]
-pub(crate) struct KnownRun {
+pub(crate) struct CachedRun {
     pub(crate) version: i64,
     pub(crate) run: Arc<Run>,
     pub(crate) pinned: Arc<PinnedDag>,
@@ -36,7 +36,7 @@ pub(crate) struct KnownRun {
 /// About how many bytes the state of a stage takes.
 const STAGE_BYTES: usize = 1024;
 
-impl KnownRun {
+impl CachedRun {
     /// About how many bytes it takes, with its DAG.
     pub(crate) fn bytes(&self) -> usize {
         self.pinned.bytes + self.run.stages.len() * STAGE_BYTES
@@ -120,7 +120,7 @@ pub(crate) async fn load_runs(
     core: &Core,
     connection: &mut PgConnection,
     ids: &[i64],
-) -> Result<HashMap<RunId, Result<KnownRun>>> {
+) -> Result<HashMap<RunId, Result<CachedRun>>> {
     let rows = sqlx::query!(
         "select r.id, r.dag_version, r.params, r.logical_time, r.phase, r.outcome, r.reason_code,
              r.reason_message, r.cancel_at, r.cancel_by, r.cancel_actor, r.cancel_newer, r.cancel_force,
@@ -229,7 +229,7 @@ pub(crate) async fn load_runs(
                 cancel,
                 stages,
             });
-            Ok(KnownRun {
+            Ok(CachedRun {
                 version: row.version,
                 run,
                 pinned,

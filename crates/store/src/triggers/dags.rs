@@ -11,7 +11,7 @@ use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagId, DagVersionId, RepoId};
 use trainyard_core::name::{DagName, RepoName};
 use trainyard_core::principal::{Act, AuditAction};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::access::audit::{self, Audited};
@@ -33,7 +33,7 @@ pub struct PinnedDag {
     pub path: String,
     pub dag: Arc<Dag>,
     /// About how many bytes it takes in memory.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 /// About how many bytes a decoded stage takes, apart from its texts.

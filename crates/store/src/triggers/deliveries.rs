@@ -2,7 +2,7 @@
 
 use trainyard_core::id::{DeliveryId, RepoId};
 use trainyard_core::text::recorded;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::db::error::Result;

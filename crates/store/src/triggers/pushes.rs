@@ -12,7 +12,7 @@ use trainyard_core::dag::Dag;
 use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
 use trainyard_core::name::DagName;
 use trainyard_core::param;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::error::{Result, repeated};
 use crate::runs::draft::Draft;

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::RepoName;
 use trainyard_core::principal::{Act, AuditAction};
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 use uuid::Uuid;
 
 use crate::access::audit::{self, Audited};

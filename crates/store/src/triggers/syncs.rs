@@ -3,7 +3,7 @@
 use trainyard_core::Timestamp;
 use trainyard_core::id::RepoId;
 use trainyard_core::text::recorded;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::error::{Error, Result};
 use crate::store::Store;
@@ -108,7 +108,7 @@ impl Store {
         .execute(&self.core.pool)
         .at(Point::FinishSync)
         .await?;
-        self.core.wakes.runs.wake();
+        self.core.wakes.synced.wake();
         Ok(())
     }
 }

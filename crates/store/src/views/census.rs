@@ -1,7 +1,7 @@
 //! Counts of the whole installation, for metrics that are read on request, not collected.
 
 use crate::db::error::Result;
-use crate::fleet::figures::{
+use crate::fleet::metrics::{
     ATTEMPTS_QUEUED, DATABASE_UP, QUARANTINES, REPOS_FAILING, STORE_CONNECTIONS_IN_USE,
 };
 use crate::store::Store;
@@ -12,7 +12,7 @@ impl Store {
     ///
     /// # Errors
     /// A database error; a metric of its own reports that.
-    pub async fn count_for_figures(&self) -> Result<()> {
+    pub async fn count_for_metrics(&self) -> Result<()> {
         STORE_CONNECTIONS_IN_USE.set(self.connections_in_use() as f64);
         // Until the database has answered: the caller may stop waiting.
         DATABASE_UP.set(0.0);

@@ -13,12 +13,12 @@ use crate::view;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    List(List),
+    List(AuditListArgs),
 }
 
 /// List changes, the newest first
 #[derive(Debug, Args)]
-pub(crate) struct List {
+pub(crate) struct AuditListArgs {
     /// Only those of this repo, which may have been removed since
     #[arg(long)]
     repo: Option<String>,
@@ -65,7 +65,7 @@ impl Group<Verb> {
     }
 }
 
-impl List {
+impl AuditListArgs {
     async fn call(self, client: &Client) -> Done {
         let screen = self.output.screen();
         let since = self.since.map(|since| since.moment("--since", screen.zone));

@@ -10,8 +10,8 @@ use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem};
 use crate::input;
 use crate::output::{self, OutputArgs};
-use crate::view::quantity::commit;
 use crate::view::{self, plain};
+use trainyard_core::text::short_commit;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -24,12 +24,12 @@ pub(crate) enum Verb {
         output: OutputArgs,
     },
     /// Show a DAG: its triggers, limits, parameters, schedules and stages, and faults of its file
-    Show(One),
+    Show(DagArgs),
     Trigger(TriggerArgs),
     /// Pause the triggers of a DAG; it can still be started by hand
-    Pause(One),
+    Pause(DagArgs),
     /// Resume the triggers of a DAG
-    Unpause(One),
+    Unpause(DagArgs),
     /// Remove a DAG that is no longer on the followed branch. Its runs, logs and artifacts are deleted
     ///
     /// Shows how much that is, and asks for confirmation.
@@ -44,7 +44,7 @@ pub(crate) enum Verb {
     /// Show the next ticks of a DAG's schedules
     Next {
         #[command(flatten)]
-        one: One,
+        one: DagArgs,
         /// How many ticks
         #[arg(long, default_value_t = 5)]
         count: u32,
@@ -52,7 +52,7 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct DagArgs {
     /// REPO/NAME, or NAME if only one repo has it
     dag: String,
 
@@ -115,7 +115,7 @@ impl Group<Verb> {
                 let dags = client.dags(repo.as_deref()).await?;
                 output.show(&dags, || view::dag::list(&dags.items, output.screen()))
             }
-            Verb::Show(One { dag, output }) => {
+            Verb::Show(DagArgs { dag, output }) => {
                 let dag = client.dag(&dag).await?;
                 output.show(&dag, || view::dag::show(&dag, output.screen()))
             }
@@ -135,12 +135,12 @@ impl Group<Verb> {
                     false => args.output.show(&started, || started_line(&started)),
                 }
             }
-            Verb::Pause(One { dag, output }) => {
+            Verb::Pause(DagArgs { dag, output }) => {
                 let dag = client.pause(&dag, true).await?;
                 let line = || format!("{} is paused; it can still be started by hand", dag.dag);
                 output.show(&dag, line)
             }
-            Verb::Unpause(One { dag, output }) => {
+            Verb::Unpause(DagArgs { dag, output }) => {
                 let dag = client.pause(&dag, false).await?;
                 output.show(&dag, || format!("{} is no longer paused", dag.dag))
             }
@@ -164,7 +164,7 @@ impl Group<Verb> {
                 output::text(&format!("removed DAG {dag}: {history}"))
             }
             Verb::Next {
-                one: One { dag, output },
+                one: DagArgs { dag, output },
                 count,
             } => {
                 let ticks = client.ticks(&dag, count).await?;
@@ -196,7 +196,11 @@ pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
     let of = started.commit.as_ref().map(|hash| {
         let branch = started.branch.as_ref();
         let branch = branch.map(|branch| format!(" of branch {}", plain(branch)));
-        format!("commit {}{}", commit(hash), branch.unwrap_or_default())
+        format!(
+            "commit {}{}",
+            short_commit(hash),
+            branch.unwrap_or_default()
+        )
     });
     let notes = started.notes.iter().map(|note| plain(note));
     std::iter::once(line)

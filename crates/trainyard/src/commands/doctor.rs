@@ -3,7 +3,7 @@
 use clap::Args;
 use owo_colors::{OwoColorize, Style};
 use trainyard_api::Violation;
-use trainyard_daemon::doctor::{self, Check, Status};
+use trainyard_daemon::doctor::{self, Check, CheckStatus};
 use trainyard_daemon::{Config, DaemonArgs, DevArgs};
 
 use crate::connection::Connection;
@@ -43,8 +43,8 @@ impl Doctor {
         let checks = doctor::examine(&config).await;
         self.output.show(&checks, || report(&checks))?;
         match doctor::worst(&checks) {
-            Status::Ok | Status::Warning => Ok(()),
-            Status::Failed => Err(Failure::refused("a daemon would not work here")),
+            CheckStatus::Ok | CheckStatus::Warning => Ok(()),
+            CheckStatus::Failed => Err(Failure::refused("a daemon would not work here")),
         }
     }
 }
@@ -89,9 +89,9 @@ fn report(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let (word, style) = match check.status {
-            Status::Ok => ("ok     ", Style::new().green()),
-            Status::Warning => ("warning", Style::new().yellow()),
-            Status::Failed => ("failed ", Style::new().red()),
+            CheckStatus::Ok => ("ok     ", Style::new().green()),
+            CheckStatus::Warning => ("warning", Style::new().yellow()),
+            CheckStatus::Failed => ("failed ", Style::new().red()),
         };
         let name = format!("{:width$}", check.name);
         text.push_str(&format!(

@@ -17,14 +17,16 @@ use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptState, Run, RunPhase, StageRun, StageState};
 use trainyard_daemon::exec::{Exec as Prepared, ExecError, ExecOptions, Witness};
 
-use crate::commands::run::look;
+use crate::commands::run::log_format;
 use crate::failure::{Done, Failure, Problem, in_full};
 use crate::output;
 use crate::view::log::Printer;
-use crate::view::quantity::{between, duration, number};
-use crate::view::screen::{Screen, Zone};
-use crate::view::state::Mood;
+use crate::view::screen::Screen;
+use crate::view::state::Coloured as _;
 use crate::view::table::{Rows, cell, lines, state};
+use trainyard_present::quantity::{between, duration, number};
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 /// How many stop requests may be pending: the first one, and the one that forces.
 const REQUESTS: usize = 2;
@@ -34,7 +36,7 @@ const REQUESTS: usize = 2;
 /// Stages get the working tree as it is, without files that git ignores. A secret is read from the environment
 /// variable of its name. Ctrl-C, SIGTERM or SIGHUP cancels the run; a second one also stops its clean-up.
 #[derive(Debug, Args)]
-pub(crate) struct Exec {
+pub(crate) struct ExecArgs {
     /// The DAG file
     file: PathBuf,
 
@@ -68,7 +70,7 @@ pub(crate) struct Exec {
     docker_host: Option<String>,
 }
 
-impl Exec {
+impl ExecArgs {
     pub(crate) async fn call(self) -> Done {
         let prepared = Prepared::read(ExecOptions {
             file: self.file,
@@ -87,7 +89,7 @@ impl Exec {
         let dag = prepared.dag().clone();
         let witness = Arc::new(Teller {
             state: Mutex::new(Progress {
-                printer: Printer::new(look(self.timestamps), &names),
+                printer: Printer::new(log_format(self.timestamps), &names),
                 stages: vec![Seen::default(); names.len()],
             }),
         });

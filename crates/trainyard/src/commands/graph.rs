@@ -10,7 +10,8 @@ use trainyard_daemon::exec::read_dag_file;
 
 use crate::failure::{Done, Failure};
 use crate::output;
-use crate::view::graph::{self, Node};
+use crate::view::graph;
+use trainyard_present::graph::{GraphNode, dot, mermaid};
 
 /// Draw the stages of a DAG file and their dependencies
 #[derive(Debug, Args)]
@@ -49,17 +50,17 @@ impl Graph {
             output::complain(shown.trim_end());
             return Err(Failure::Faults);
         };
-        let nodes: Vec<Node> = dag.stages().iter().map(node).collect();
+        let nodes: Vec<GraphNode> = dag.stages().iter().map(node).collect();
         match self.format {
             Picture::Text => output::text(&graph::draw(&nodes)),
-            Picture::Dot => output::text(&graph::dot(dag.name().as_str(), &nodes)),
-            Picture::Mermaid => output::text(&graph::mermaid(&nodes)),
+            Picture::Dot => output::text(&dot(dag.name().as_str(), &nodes)),
+            Picture::Mermaid => output::text(&mermaid(&nodes)),
             Picture::Json => output::json(&document(&dag, &nodes)),
         }
     }
 }
 
-fn node(stage: &Stage) -> Node {
+fn node(stage: &Stage) -> GraphNode {
     let image = match &stage.program().image {
         ImageSource::Reference { image, .. } => image.source().to_owned(),
         ImageSource::Build(build) => format!("built from {}", build.context),
@@ -71,14 +72,14 @@ fn node(stage: &Stage) -> Node {
     } else {
         ", gate"
     };
-    Node {
+    GraphNode {
         name: stage.name.to_string(),
         needs: stage.needs.iter().map(ToString::to_string).collect(),
         note: format!("{image}{}{gate}", condition.unwrap_or_default()),
     }
 }
 
-fn document(dag: &Dag, nodes: &[Node]) -> serde_json::Value {
+fn document(dag: &Dag, nodes: &[GraphNode]) -> serde_json::Value {
     let stages: Vec<_> = nodes
         .iter()
         .map(|node| json!({ "name": node.name, "needs": node.needs }))

@@ -19,16 +19,16 @@ pub(crate) enum Verb {
     /// List the repos
     List(OutputArgs),
     /// Show a repo: its branches, DAGs, and DAG files with faults
-    Show(One),
+    Show(RepoArgs),
     /// Fetch a repo now, and wait until that is done
-    Sync(One),
+    Sync(RepoArgs),
     Set(Set),
     /// List the webhook deliveries of a repo, with their results
     ///
     /// Deliveries with a wrong signature or an unreadable body are not stored; the daemon's log has them.
     Deliveries {
         #[command(flatten)]
-        one: One,
+        one: RepoArgs,
 
         /// How many of the newest to list
         #[arg(long, default_value_t = 50, value_name = "COUNT")]
@@ -78,7 +78,7 @@ pub(crate) struct Add {
     webhook_secret: String,
 
     #[command(flatten)]
-    credentials: Credentials,
+    credentials: CredentialArgs,
 
     /// Do not wait for the sync
     #[arg(long)]
@@ -116,7 +116,7 @@ pub(crate) struct Set {
     webhook_secret: Option<String>,
 
     #[command(flatten)]
-    credentials: Credentials,
+    credentials: CredentialArgs,
 
     /// Fetch without credentials
     #[arg(long, conflicts_with_all = ["username", "password_stdin", "ssh_key", "known_hosts"])]
@@ -132,7 +132,7 @@ pub(crate) struct Set {
 
 /// The credentials to fetch with.
 #[derive(Debug, Args)]
-pub(crate) struct Credentials {
+pub(crate) struct CredentialArgs {
     /// The user to fetch as
     #[arg(long, value_name = "USER")]
     username: Option<String>,
@@ -151,7 +151,7 @@ pub(crate) struct Credentials {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct RepoArgs {
     /// The repo's name
     name: String,
 
@@ -176,7 +176,7 @@ impl Group<Verb> {
                 wait_for_sync(&client, &name, no_wait, output).await
             }
             Verb::Deliveries {
-                one: One { name, output },
+                one: RepoArgs { name, output },
                 limit,
             } => {
                 let deliveries = client.deliveries(&name, limit).await?;
@@ -307,7 +307,7 @@ const SHORTEST_POLL: Duration = Duration::from_secs(5);
 /// Password, ssh key and known hosts.
 type Read = (Option<String>, Option<String>, Option<String>);
 
-impl Credentials {
+impl CredentialArgs {
     fn read(&self) -> Result<Read, Failure> {
         let password = match self.password_stdin {
             true => Some(input::secret("the password")?.expose_secret().to_owned()),
@@ -319,7 +319,7 @@ impl Credentials {
 }
 
 /// The given webhook secret; `None` asks the daemon to generate one.
-fn webhook_secret(given: &str, credentials: &Credentials) -> Result<Option<String>, Failure> {
+fn webhook_secret(given: &str, credentials: &CredentialArgs) -> Result<Option<String>, Failure> {
     match given {
         "-" if credentials.password_stdin => {
             let problem = Problem::new("only one secret can come from standard input");

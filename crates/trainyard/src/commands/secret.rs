@@ -20,7 +20,7 @@ pub(crate) enum Verb {
     /// branch, of a tag or of a bare commit does not.
     Set {
         #[command(flatten)]
-        one: One,
+        one: SecretArgs,
 
         /// A branch whose runs get it, or a pattern as in a push trigger, such as release/*. May be repeated. Without
         /// it, a secret keeps its branches, and a new one belongs to the followed branch
@@ -36,11 +36,11 @@ pub(crate) enum Verb {
         output: OutputArgs,
     },
     /// Remove a secret
-    Remove(One),
+    Remove(SecretArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct SecretArgs {
     /// The name of the secret and of its variable
     name: String,
 
@@ -54,7 +54,7 @@ impl Group<Verb> {
         let client = self.connection.client()?;
         match self.verb {
             Verb::Set {
-                one: One { name, repo },
+                one: SecretArgs { name, repo },
                 branches,
             } => {
                 let value = input::secret(&format!("the value of {name}"))?;
@@ -86,7 +86,7 @@ impl Group<Verb> {
                     view::secret::list(&secrets.items, output.screen())
                 })
             }
-            Verb::Remove(One { name, repo }) => {
+            Verb::Remove(SecretArgs { name, repo }) => {
                 client.remove_secret(&repo, &name).await?;
                 output::text(&format!("{name} of {repo} is removed"))
             }

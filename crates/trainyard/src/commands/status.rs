@@ -16,7 +16,7 @@ const COUNTED: u32 = 1_000;
 ///
 /// The exit code is 3 if the daemon or its database does not answer.
 #[derive(Debug, Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     #[command(flatten)]
     output: OutputArgs,
 
@@ -44,7 +44,7 @@ pub(crate) struct Report {
     pub(crate) runs_queued: usize,
 }
 
-impl Status {
+impl StatusArgs {
     pub(crate) async fn call(self) -> Done {
         let (client, because) = self.connection.client_and_why()?;
         let readiness = client.readiness().await.map_err(|error| {

@@ -24,7 +24,7 @@ const LINE_AGAIN: &str = "\r\x1b[K";
 
 /// The format of lines.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Look {
+pub(crate) struct LineFormat {
     /// With the time of each line.
     pub(crate) timestamps: bool,
     pub(crate) colours: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Look {
 /// Joins pieces of lines, across pages and stages.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    look: Look,
+    format: LineFormat,
     /// The stages, if lines have the name of their stage.
     stages: Vec<String>,
     /// The last line, if it continues.
@@ -51,13 +51,13 @@ struct OpenLine {
 
 impl Printer {
     /// Without prefixes if there is only one stage.
-    pub(crate) fn new(look: Look, stages: &[String]) -> Self {
+    pub(crate) fn new(format: LineFormat, stages: &[String]) -> Self {
         let stages = match stages {
             [] | [_] => Vec::new(),
             several => several.to_vec(),
         };
         Self {
-            look,
+            format,
             stages,
             open: None,
         }
@@ -80,7 +80,7 @@ impl Printer {
 
     /// The text to print before anything else. A terminal shows all streams in one, and the last line may still be open.
     pub(crate) fn break_line(&mut self) -> &'static str {
-        if self.look.terminal && self.open.take().is_some() {
+        if self.format.terminal && self.open.take().is_some() {
             "\n"
         } else {
             ""
@@ -90,7 +90,7 @@ impl Printer {
     /// A line of Trainyard's own.
     pub(crate) fn remark(&mut self, stage: &str, remark: &str) -> String {
         let break_first = if self.open.take().is_some() { "\n" } else { "" };
-        let remark = if self.look.colours {
+        let remark = if self.format.colours {
             remark.bright_black().to_string()
         } else {
             remark.to_owned()
@@ -105,7 +105,7 @@ impl Printer {
         let written = line.text.trim_end_matches('\r');
         let last = written.rsplit('\r').next().unwrap_or(written);
         let was_over = goes_on && self.open.as_ref().is_some_and(|open| open.is_over);
-        let draws_over = self.look.terminal
+        let draws_over = self.format.terminal
             && goes_on
             && (last.len() < written.len() || was_over && !written.is_empty());
         let mut text = String::new();
@@ -116,18 +116,18 @@ impl Printer {
                 text.push('\n');
             }
             text.push_str(&self.prefix(stage));
-            if self.look.timestamps {
+            if self.format.timestamps {
                 let at = line.at.format("%Y-%m-%dT%H:%M:%S%.3fZ");
                 text.push_str(&format!("{at} "));
             }
         }
-        let shown = if self.look.terminal {
+        let shown = if self.format.terminal {
             visible(&tame(last, &['\t'])).into_owned()
         } else {
             tame(&line.text, &['\t', '\r'])
         };
         match line.stream.as_str() {
-            "trainyard" if self.look.colours => {
+            "trainyard" if self.format.colours => {
                 text.push_str(&shown.bright_black().to_string());
             }
             _ => text.push_str(&shown),
@@ -141,7 +141,7 @@ impl Printer {
             });
         } else {
             self.open = None;
-            if self.look.terminal && shown.contains('\x1b') {
+            if self.format.terminal && shown.contains('\x1b') {
                 text.push_str("\x1b[0m");
             }
             text.push('\n');
@@ -155,7 +155,7 @@ impl Printer {
         }
         let width = self.stages.iter().map(String::len).max();
         let name = format!("{stage:width$} |", width = width.unwrap_or_default());
-        if !self.look.colours {
+        if !self.format.colours {
             return format!("{name} ");
         }
         let place = self.stages.iter().position(|name| name == stage);
@@ -215,14 +215,14 @@ mod tests {
     #[test]
     fn one_stage_has_no_prefix_and_several_have() {
         let lines = || page(vec![line("stdout", "hi", false)]);
-        let mut one = Printer::new(Look::default(), &names(&["train"]));
+        let mut one = Printer::new(LineFormat::default(), &names(&["train"]));
         assert_eq!(one.page("train", &lines()), "hi\n");
-        let mut two = Printer::new(Look::default(), &names(&["train", "eval"]));
+        let mut two = Printer::new(LineFormat::default(), &names(&["train", "eval"]));
         assert_eq!(two.page("eval", &lines()), "eval  | hi\n");
         let mut timed = Printer::new(
-            Look {
+            LineFormat {
                 timestamps: true,
-                ..Look::default()
+                ..LineFormat::default()
             },
             &[],
         );
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_line_in_pieces_is_one_line_unless_another_comes_between() {
-        let mut printer = Printer::new(Look::default(), &[]);
+        let mut printer = Printer::new(LineFormat::default(), &[]);
         let pieces = vec![line("stdout", "10%", true), line("stdout", " 20%", false)];
         assert_eq!(printer.page("a", &page(pieces)), "10% 20%\n");
         let pieces = vec![
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_reported_with_its_size() {
-        let mut printer = Printer::new(Look::default(), &[]);
+        let mut printer = Printer::new(LineFormat::default(), &[]);
         let page = LogPage {
             dropped_bytes: 3 << 20,
             dropped_lines: 800,
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_log_that_was_removed_is_reported_with_the_day() {
-        let mut printer = Printer::new(Look::default(), &[]);
+        let mut printer = Printer::new(LineFormat::default(), &[]);
         let page = LogPage {
             dropped_bytes: 3,
             dropped_lines: 1,
@@ -276,11 +276,11 @@ mod tests {
     }
 
     fn on_a_terminal() -> Printer {
-        let look = Look {
+        let format = LineFormat {
             terminal: true,
-            ..Look::default()
+            ..LineFormat::default()
         };
-        Printer::new(look, &names(&["a", "b"]))
+        Printer::new(format, &names(&["a", "b"]))
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
             printer.page("a", &lines()),
             "a | a\x1b[32mb\u{fffd}H\x1b[0m\n"
         );
-        let mut printer = Printer::new(Look::default(), &[]);
+        let mut printer = Printer::new(LineFormat::default(), &[]);
         assert_eq!(printer.page("a", &lines()), "a\x1b[32mb\u{fffd}H\n");
     }
 
@@ -318,14 +318,14 @@ mod tests {
         assert_eq!(printer.page("a", &half()), "a | no newline");
         assert_eq!((printer.break_line(), printer.break_line()), ("\n", ""));
         assert_eq!(printer.page("a", &half()), "a | no newline");
-        let mut elsewhere = Printer::new(Look::default(), &[]);
+        let mut elsewhere = Printer::new(LineFormat::default(), &[]);
         let _ = elsewhere.page("a", &half());
         assert_eq!(elsewhere.break_line(), "");
     }
 
     #[test]
     fn elsewhere_a_progress_bar_and_its_colours_are_passed_on_as_they_are() {
-        let mut printer = Printer::new(Look::default(), &[]);
+        let mut printer = Printer::new(LineFormat::default(), &[]);
         let text = "\x1b[31m10%\r20%\x1b[0m";
         let lines = vec![line("stdout", text, false)];
         assert_eq!(printer.page("a", &page(lines)), format!("{text}\n"));

@@ -111,13 +111,13 @@ pub(super) struct SharedTable(Arc<Mutex<Table>>);
 /// The decision on a new connection.
 pub(super) enum Admission {
     /// It is in the table until this is dropped.
-    Granted(Entry),
+    Granted(TableEntry),
     /// Refused: all present connections showed a valid token.
     Refused,
 }
 
 /// A connection's place in the table.
-pub(super) struct Entry {
+pub(super) struct TableEntry {
     table: SharedTable,
     number: u64,
     evicted: CancellationToken,
@@ -135,7 +135,7 @@ impl SharedTable {
     pub(super) fn admit(&self, peer: &Peer, pulse: &Arc<Pulse>) -> Admission {
         let admitted = self.lock().admit(peer, pulse);
         admitted.map_or(Admission::Refused, |(number, evicted)| {
-            Admission::Granted(Entry {
+            Admission::Granted(TableEntry {
                 table: self.clone(),
                 number,
                 evicted,
@@ -144,14 +144,14 @@ impl SharedTable {
     }
 }
 
-impl Entry {
+impl TableEntry {
     /// Cancelled when the connection has to make room.
     pub(super) fn evicted(&self) -> CancellationToken {
         self.evicted.clone()
     }
 }
 
-impl Drop for Entry {
+impl Drop for TableEntry {
     fn drop(&mut self) {
         self.table.lock().entries.remove(&self.number);
     }

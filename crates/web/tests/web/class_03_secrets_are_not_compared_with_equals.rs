@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 use trainyard_api::{ChangeRepo, NewRepo, RepoSaved, SecretValue, TokenMade};
-use trainyard_forge::webhook::{Claim, Signed};
+use trainyard_forge::webhook::{SignatureClaim, Signed};
 use trainyard_store::{RepoCredentials, SecretKey};
 
 /// Does not compile for a type that has `==`: the call would be ambiguous.
@@ -24,7 +24,7 @@ macro_rules! has_no_equals {
 fn class_03_types_of_secrets_have_no_equals() {
     has_no_equals!(
         SecretString,
-        Claim,
+        SignatureClaim,
         Signed,
         RepoCredentials,
         SecretKey,

@@ -1,6 +1,6 @@
 //! The router enforces the scope of a token at its root, for every route.
 
-use trainyard_store::Scope;
+use trainyard_api::TokenScope;
 use trainyard_web::Peer;
 use trainyard_web::auth::PERMISSIONS;
 
@@ -13,8 +13,8 @@ async fn class_07_a_token_that_may_read_changes_nothing_on_any_route() {
     for (method, path, scope) in PERMISSIONS {
         let answer = place.call(method, &filled(path), &place.reader, "{}").await;
         match scope {
-            Scope::Read => assert_permitted(&answer, method, path),
-            Scope::Admin => assert_eq!(answer.status, 403, "{method} {path}"),
+            TokenScope::Read => assert_permitted(&answer, method, path),
+            TokenScope::Admin => assert_eq!(answer.status, 403, "{method} {path}"),
         }
     }
     assert_eq!(before, place.everything());

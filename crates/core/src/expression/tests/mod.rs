@@ -22,14 +22,14 @@ struct Declared {
 }
 
 impl Stages for Declared {
-    fn known(&self, name: &str) -> Known {
+    fn known(&self, name: &str) -> NameInScope {
         match name {
-            "train" | "train-2" => Known::Before(StageScope {
+            "train" | "train-2" => NameInScope::Before(StageScope {
                 has_metrics: name == "train",
                 outcomes: self.outcomes.clone(),
             }),
-            "report" => Known::NotBefore,
-            _ => Known::Nowhere,
+            "report" => NameInScope::NotBefore,
+            _ => NameInScope::Nowhere,
         }
     }
 
@@ -85,8 +85,8 @@ fn declared() -> Declared {
 }
 
 impl Declared {
-    fn check<T>(&self, check: impl FnOnce(&Scope<'_>) -> T) -> T {
-        check(&Scope {
+    fn check<T>(&self, check: impl FnOnce(&ExpressionScope<'_>) -> T) -> T {
+        check(&ExpressionScope {
             params: &self.params,
             unread_params: &Names::default(),
             stages: self,

@@ -5,12 +5,12 @@ use std::time::Duration;
 use trainyard_core::id::Fence;
 
 use super::WITNESS;
-use crate::conformance::{Kit, MissingProgram, Program, Subject};
+use crate::conformance::{Candidate, Kit, MissingProgram, Program};
 use crate::contract::{Containers, Status};
 use crate::error::ErrorKind;
 
 /// Exit codes come back as they are, and the end has a time.
-pub async fn an_exit_code_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn an_exit_code_is_reported<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     for code in [0, 1, 42] {
         let spec = kit.spec(&Program::Exit(code));
@@ -37,7 +37,7 @@ pub async fn an_exit_code_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// A second create with the same spec returns the same container, also with a later fence.
-pub async fn creating_again_adopts<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn creating_again_adopts<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&WITNESS);
     let first = executor.create(&spec).await.expect("a container");
@@ -56,7 +56,7 @@ pub async fn creating_again_adopts<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// A create with another spec is refused, and the container is left alone.
-pub async fn another_spec_for_the_same_attempt_is_refused<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn another_spec_for_the_same_attempt_is_refused<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&WITNESS);
     let handle = executor.create(&spec).await.expect("a container");
@@ -69,7 +69,7 @@ pub async fn another_spec_for_the_same_attempt_is_refused<S: Subject>(kit: Kit<S
 }
 
 /// However often a program is started, while it runs and after it ended: it runs once.
-pub async fn starting_again_runs_nothing<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn starting_again_runs_nothing<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::TakeASecond("ran", "done"));
     let handle = kit.start(&executor, &spec).await;
@@ -99,7 +99,7 @@ pub async fn starting_again_runs_nothing<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// A daemon that starts finds the container that another one created, with the handle or without.
-pub async fn an_attempt_is_taken_over_before_its_start<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn an_attempt_is_taken_over_before_its_start<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let with_handle = kit.spec(&WITNESS);
     let without = kit.spec(&WITNESS);
     let before = kit.subject.make().await;
@@ -118,7 +118,7 @@ pub async fn an_attempt_is_taken_over_before_its_start<S: Subject>(kit: Kit<S>) 
 }
 
 /// A program goes on when its daemon stops; the next daemon sees its end and all of its log.
-pub async fn an_attempt_is_taken_over_while_it_runs<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn an_attempt_is_taken_over_while_it_runs<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let spec = kit.spec(&Program::TakeASecond("ran", "done"));
     let before = kit.subject.make().await;
     let handle = kit.start(&before, &spec).await;
@@ -133,7 +133,7 @@ pub async fn an_attempt_is_taken_over_while_it_runs<S: Subject>(kit: Kit<S>) -> 
 }
 
 /// A running Docker engine answers a ping while programs run.
-pub async fn a_ping_is_answered<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_ping_is_answered<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let running = kit.start(&executor, &kit.spec(&Program::Hang)).await;
     executor.ping().await.expect("an answer");
@@ -145,7 +145,7 @@ pub async fn a_ping_is_answered<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// A listing is complete, whatever the state of the containers.
-pub async fn a_listing_shows_every_state<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_listing_shows_every_state<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let created = executor
         .create(&kit.spec(&WITNESS))
@@ -176,7 +176,7 @@ pub async fn a_listing_shows_every_state<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// A program that does not exist is reported in the executor's own way.
-pub async fn a_missing_program_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_missing_program_is_reported<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::Missing);
     let handle = executor.create(&spec).await.expect("a container");
@@ -209,7 +209,7 @@ pub async fn a_missing_program_is_reported<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// Dropping a wait does not stop the program.
-pub async fn dropping_a_wait_leaves_the_program_alone<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn dropping_a_wait_leaves_the_program_alone<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::TakeASecond("ran", "done"));
     let handle = kit.start(&executor, &spec).await;
@@ -221,7 +221,7 @@ pub async fn dropping_a_wait_leaves_the_program_alone<S: Subject>(kit: Kit<S>) -
 }
 
 /// Inputs, variables and secrets reach the program as the spec has them.
-pub async fn inputs_and_variables_reach_the_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn inputs_and_variables_reach_the_program<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::PrintInput("raw"));
     Kit::<S>::add_input(&mut spec, "raw", "1,2,3\n");

@@ -4,11 +4,11 @@ use futures_util::StreamExt;
 
 use super::WITNESS;
 use crate::conformance::kit::joined;
-use crate::conformance::{Kit, Printed, Program, Subject};
+use crate::conformance::{Candidate, Kit, Printed, Program};
 use crate::contract::{Containers, Status, Stream};
 
 /// Reading a log from the start yields all of it; reading on after any frame yields the rest.
-pub async fn a_log_goes_on_after_any_of_its_frames<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_log_goes_on_after_any_of_its_frames<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let texts: Vec<String> = (0..40).map(|n| format!("line {n}")).collect();
     let lines: Vec<(Stream, &str)> = texts
@@ -48,7 +48,7 @@ pub async fn a_log_goes_on_after_any_of_its_frames<S: Subject>(kit: Kit<S>) -> K
 }
 
 /// Lines come while the program runs, and the log ends when the program has ended.
-pub async fn a_log_can_be_followed_and_ends_with_its_program<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_log_can_be_followed_and_ends_with_its_program<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&Program::TakeASecond("before", "after"));
     let handle = kit.start(&executor, &spec).await;
@@ -67,7 +67,7 @@ pub async fn a_log_can_be_followed_and_ends_with_its_program<S: Subject>(kit: Ki
 }
 
 /// The log of a container that was never started ends at once, and is empty.
-pub async fn what_was_never_started_has_no_log<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn what_was_never_started_has_no_log<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let handle = executor
         .create(&kit.spec(&WITNESS))

@@ -7,13 +7,13 @@ use trainyard_core::artifact::ArtifactKind;
 use trainyard_core::id::Fence;
 
 use super::PLENTY;
-use crate::conformance::{Kit, Program, Subject};
+use crate::conformance::{Candidate, Kit, Program};
 use crate::contract::{Attempts, Containers, Exit, Proof, Status};
 use crate::error::ErrorKind;
 
 /// A file's bytes come back unchanged, a folder as an archive with its files, both with their hash;
 /// equal folders have equal hashes.
-pub async fn a_file_and_a_folder_come_back_as_they_were<S: Subject<Executor: Attempts>>(
+pub async fn a_file_and_a_folder_come_back_as_they_were<S: Candidate<Executor: Attempts>>(
     kit: Kit<S>,
 ) -> Kit<S> {
     let executor = kit.subject.make().await;
@@ -71,7 +71,7 @@ fn files_of(archive: &[u8]) -> Vec<(String, String)> {
 }
 
 /// A missing output is not an error: it is `None`.
-pub async fn a_missing_output_is_none<S: Subject<Executor: Attempts>>(kit: Kit<S>) -> Kit<S> {
+pub async fn a_missing_output_is_none<S: Candidate<Executor: Attempts>>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let mut spec = kit.spec(&Program::Write(&[("a", "1")]));
     spec.outputs = true;
@@ -83,7 +83,7 @@ pub async fn a_missing_output_is_none<S: Subject<Executor: Attempts>>(kit: Kit<S
     kit
 }
 
-pub async fn an_output_beyond_the_limit_is_refused<S: Subject<Executor: Attempts>>(
+pub async fn an_output_beyond_the_limit_is_refused<S: Candidate<Executor: Attempts>>(
     kit: Kit<S>,
 ) -> Kit<S> {
     let executor = kit.subject.make().await;
@@ -108,7 +108,7 @@ pub async fn an_output_beyond_the_limit_is_refused<S: Subject<Executor: Attempts
 }
 
 /// An end that no daemon saw is found later, with its code and its outputs.
-pub async fn an_attempt_is_taken_over_after_its_end<S: Subject<Executor: Attempts>>(
+pub async fn an_attempt_is_taken_over_after_its_end<S: Candidate<Executor: Attempts>>(
     kit: Kit<S>,
 ) -> Kit<S> {
     let mut spec = kit.spec(&Program::Write(&[("model.bin", "weights")]));
@@ -134,7 +134,7 @@ pub async fn an_attempt_is_taken_over_after_its_end<S: Subject<Executor: Attempt
 }
 
 /// An end that was seen is proved.
-pub async fn an_end_is_proved<S: Subject<Executor: Attempts>>(kit: Kit<S>) -> Kit<S> {
+pub async fn an_end_is_proved<S: Candidate<Executor: Attempts>>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     for code in [0, 3] {
         let (handle, _) = kit.run(&executor, &kit.spec(&Program::Exit(code))).await;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::{GRACE, WITNESS};
-use crate::conformance::{Kit, Program, Subject};
+use crate::conformance::{Candidate, Kit, Program};
 use crate::contract::{Containers, Handle, Status};
 use crate::error::ErrorKind;
 
 /// Stopping a container that was created and never started leaves nothing.
-pub async fn stopping_what_never_started_removes_it<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn stopping_what_never_started_removes_it<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let handle = executor
         .create(&kit.spec(&WITNESS))
@@ -24,7 +24,7 @@ pub async fn stopping_what_never_started_removes_it<S: Subject>(kit: Kit<S>) -> 
 }
 
 /// A stop returns as soon as the program ends on SIGTERM, however young the program is.
-pub async fn stopping_ends_a_program_by_sigterm<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn stopping_ends_a_program_by_sigterm<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     for wait_for_it in [true, false] {
         let handle = kit.start(&executor, &kit.spec(&Program::Hang)).await;
@@ -44,7 +44,7 @@ pub async fn stopping_ends_a_program_by_sigterm<S: Subject>(kit: Kit<S>) -> Kit<
 }
 
 /// A program that ignores SIGTERM is killed once its grace is over.
-pub async fn stopping_kills_what_ignores_sigterm<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn stopping_kills_what_ignores_sigterm<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let handle = kit.start(&executor, &kit.spec(&Program::Stubborn)).await;
     kit.first_frame(&executor, &handle).await;
@@ -68,7 +68,7 @@ pub async fn stopping_kills_what_ignores_sigterm<S: Subject>(kit: Kit<S>) -> Kit
 }
 
 /// A stop that comes too late changes nothing, and a stop of a missing container succeeds.
-pub async fn stopping_what_ended_leaves_it_alone<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn stopping_what_ended_leaves_it_alone<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let (handle, _) = kit.run(&executor, &kit.spec(&Program::Exit(3))).await;
     executor
@@ -89,7 +89,7 @@ pub async fn stopping_what_ended_leaves_it_alone<S: Subject>(kit: Kit<S>) -> Kit
 }
 
 /// For an attempt that never had a container the executor reports that it has none.
-pub async fn what_never_was_is_gone<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn what_never_was_is_gone<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let spec = kit.spec(&WITNESS);
     let handle = Handle {
@@ -111,7 +111,7 @@ pub async fn what_never_was_is_gone<S: Subject>(kit: Kit<S>) -> Kit<S> {
 }
 
 /// After a removal the container is gone, and every call reports it.
-pub async fn removing_is_final_and_can_be_repeated<S: Subject>(kit: Kit<S>) -> Kit<S> {
+pub async fn removing_is_final_and_can_be_repeated<S: Candidate>(kit: Kit<S>) -> Kit<S> {
     let executor = kit.subject.make().await;
     let (handle, _) = kit.run(&executor, &kit.spec(&WITNESS)).await;
     executor.remove(&handle).await.expect("a removal");

@@ -63,7 +63,7 @@ impl Engine {
         built: &str,
     ) -> Result<(), Error> {
         for (image, id) in bases {
-            let now = self.images.look(&image.exact()).await?;
+            let now = self.images.inspect(&image.exact()).await?;
             if now.as_ref().map(|now| &now.id) == Some(id) {
                 continue;
             }

@@ -1,12 +1,12 @@
 //! Explains why a build failed.
 
-use super::super::errors::{Trouble, is_disk_full};
+use super::super::errors::{CallError, is_disk_full};
 use super::super::image::cause_of;
 use crate::error::{Error, ErrorKind};
 
 /// The error of a failed build. The output of the build is in the log already.
-pub(super) fn not_built(trouble: &Trouble) -> Error {
-    let text = shortened(trouble.text());
+pub(super) fn not_built(call_error: &CallError) -> Error {
+    let text = shortened(call_error.text());
     let lower = text.to_lowercase();
     // A base image that was removed meanwhile, or an error from a registry.
     let is_of_registry = lower.starts_with("get ")
@@ -34,8 +34,8 @@ pub(super) fn not_built(trouble: &Trouble) -> Error {
         );
         return Error::new(ErrorKind::ImagePull, message);
     }
-    if is_disk_full(&lower) || matches!(trouble, Trouble::Silent(_)) {
-        return trouble.clone().into_error("build an image");
+    if is_disk_full(&lower) || matches!(call_error, CallError::Silent(_)) {
+        return call_error.clone().into_error("build an image");
     }
     if was_disturbed(&lower) {
         let message = format!("an image was removed while Docker searched its cache: {text}");
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn failure(text: &str) -> Error {
-        not_built(&Trouble::InStream(text.to_owned()))
+        not_built(&CallError::InStream(text.to_owned()))
     }
 
     #[test]

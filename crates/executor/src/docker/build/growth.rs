@@ -15,7 +15,7 @@ use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveImageOptions
 use tracing::{debug, warn};
 use trainyard_core::image::ImageReference;
 use trainyard_core::measure::in_units;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 use super::super::Engine;
 use super::super::errors::{LONG, SHORT, within};
@@ -88,9 +88,9 @@ impl Engine {
             .at(Point::ListContainers);
         let listed = within(SHORT, listed)
             .await
-            .map_err(|trouble| trouble.into_error("list containers"))?;
+            .map_err(|call_error| call_error.into_error("list containers"))?;
         for id in listed.into_iter().filter_map(|container| container.id) {
-            let Some(found) = status::look(&self.client, &id).await? else {
+            let Some(found) = status::inspect(&self.client, &id).await? else {
                 continue;
             };
             let hosts = found.host_config.and_then(|config| config.extra_hosts);
@@ -132,9 +132,9 @@ impl Engine {
             .client
             .remove_image(built, Some(options), None)
             .at(Point::RemoveImage);
-        if let Err(trouble) = within(LONG, removed).await {
+        if let Err(call_error) = within(LONG, removed).await {
             warn!(
-                error = trouble.text(),
+                error = call_error.text(),
                 image = built,
                 "could not remove an image that must not be used"
             );

@@ -88,12 +88,12 @@ impl Engine {
         }
         let scope = self.scope(request);
         let tag = scope.tag(&context.key);
-        if let Some(image) = self.images.look(&tag).await? {
+        if let Some(image) = self.images.inspect(&tag).await? {
             return Ok(image);
         }
         let build = self.builds.lock(&tag);
         let _turn = build.lock().await;
-        if let Some(image) = self.images.look(&tag).await? {
+        if let Some(image) = self.images.inspect(&tag).await? {
             return Ok(image);
         }
         let bases = self.prepare_bases(&images, &builder, progress).await?;
@@ -139,7 +139,7 @@ impl Engine {
         }
         self.recheck_bases(&bases, &tag).await?;
         self.recheck_size(&tag, &bases).await?;
-        self.images.look(&tag).await?.ok_or_else(|| {
+        self.images.inspect(&tag).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImageBuild,
                 "the build succeeded, but left no image; is its last stage empty?",
@@ -242,7 +242,7 @@ impl Engine {
                 ErrorKind::Storage,
                 format!("the source tree could not be read from the daemon's disk: {error}"),
             )),
-            (Err(trouble), _) => Err(not_built(&trouble)),
+            (Err(call_error), _) => Err(not_built(&call_error)),
         }
     }
 }

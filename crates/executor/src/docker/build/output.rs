@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use trainyard_core::measure::in_units;
 
-use super::super::errors::Trouble;
+use super::super::errors::CallError;
 use super::super::trace::Trace;
 
 /// The longest line of an answer that is read, in bytes. BuildKit cuts what a step prints into pieces of some KiB.
@@ -31,7 +31,7 @@ pub(super) async fn follow(
     answer: impl Stream<Item = Result<bytes::Bytes, bollard::errors::Error>>,
     idle: Duration,
     output: &mut Output<'_>,
-) -> Result<(), Trouble> {
+) -> Result<(), CallError> {
     let mut answer = std::pin::pin!(answer);
     let mut line = Vec::new();
     let mut pace = Pace::new();
@@ -41,7 +41,7 @@ pub(super) async fn follow(
             Ok(Some(piece)) => piece?,
             Err(_) => {
                 let seconds = idle.as_secs();
-                return Err(Trouble::InStream(format!(
+                return Err(CallError::InStream(format!(
                     "nothing was printed for {seconds} s"
                 )));
             }
@@ -50,7 +50,9 @@ pub(super) async fn follow(
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if line.len() > LONGEST_LINE {
-                return Err(Trouble::Odd("a line of the answer is too long".to_owned()));
+                return Err(CallError::Odd(
+                    "a line of the answer is too long".to_owned(),
+                ));
             }
             if part.ends_with(b"\n") {
                 output.take(&line)?;
@@ -78,10 +80,10 @@ impl Pace {
     }
 
     /// Counts the bytes read, and waits where they came too fast.
-    async fn keep(&mut self, read: usize) -> Result<(), Trouble> {
+    async fn keep(&mut self, read: usize) -> Result<(), CallError> {
         self.read += read as u64;
         if self.read > AT_MOST {
-            return Err(Trouble::InStream(format!(
+            return Err(CallError::InStream(format!(
                 "its steps printed more than {}; make them print less, or write it into a file",
                 in_units(AT_MOST)
             )));
@@ -129,15 +131,15 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn take(&mut self, line: &[u8]) -> Result<(), Trouble> {
+    fn take(&mut self, line: &[u8]) -> Result<(), CallError> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
         let line: Line = serde_json::from_slice(line)
-            .map_err(|error| Trouble::Odd(format!("the answer is invalid: {error}")))?;
+            .map_err(|error| CallError::Odd(format!("the answer is invalid: {error}")))?;
         if let Some(message) = line.error.and_then(|error| error.message) {
             self.end();
-            return Err(Trouble::InStream(message));
+            return Err(CallError::InStream(message));
         }
         if line.id.as_deref() == Some("moby.buildkit.trace") {
             let trace = line.aux.as_ref().and_then(serde_json::Value::as_str);
@@ -189,11 +191,11 @@ mod tests {
         let mut output = Output::new(&say);
         let pieces = futures_util::stream::iter(pieces);
         let end = follow(pieces, Duration::from_secs(60), &mut output).await;
-        assert_eq!(end, Err(Trouble::InStream("no".to_owned())));
+        assert_eq!(end, Err(CallError::InStream("no".to_owned())));
         assert_eq!(*said.lock().unwrap(), ["out", "Step 1"]);
     }
     /// Reads the answer of a build that prints this many bytes, and returns how long that took.
-    async fn printed(bytes: u64) -> (Result<(), Trouble>, Duration) {
+    async fn printed(bytes: u64) -> (Result<(), CallError>, Duration) {
         let piece = bytes::Bytes::from(format!("{}\n", " ".repeat((64 << 10) - 1)));
         let count = usize::try_from(bytes >> 16).unwrap();
         let pieces = std::iter::repeat_n(piece, count).map(Ok);
@@ -217,6 +219,6 @@ mod tests {
         let (end, _) = printed(2 * AT_MOST).await;
         let said =
             "its steps printed more than 512 MiB; make them print less, or write it into a file";
-        assert_eq!(end, Err(Trouble::InStream(said.to_owned())));
+        assert_eq!(end, Err(CallError::InStream(said.to_owned())));
     }
 }

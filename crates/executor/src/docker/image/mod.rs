@@ -11,7 +11,7 @@ use bollard::Docker as Client;
 use bollard::models::ImageInspect;
 use trainyard_core::image::{ImageReference, RegistryFault};
 use trainyard_core::stage::PullPolicy;
-use trainyard_failpoint::{Effect as _, Point};
+use trainyard_failpoint::{AtPoint as _, Point};
 
 pub(super) use self::pull::cause_of;
 
@@ -35,13 +35,13 @@ const HOLDS: Duration = Duration::from_secs(1);
 /// A cache of images that were made ready.
 #[derive(Debug)]
 pub(super) struct Images {
-    known: Mutex<Known>,
+    cache: Mutex<CachedImages>,
     /// A client with bounded answers, as an image's author decides how long its description is.
     answers: Client,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedImages {
     /// The relevant part of their configuration, by id.
     facts: HashMap<String, Facts>,
     /// Recent inspections, by reference.
@@ -83,7 +83,7 @@ pub(super) struct Extent {
 impl Images {
     pub(super) fn asking(answers: Client) -> Self {
         Self {
-            known: Mutex::default(),
+            cache: Mutex::default(),
             answers,
         }
     }
@@ -94,7 +94,7 @@ impl Images {
             return Ok(Vec::new());
         }
         let known = |id: &str| {
-            self.known()
+            self.cache()
                 .facts
                 .get(id)
                 .map(|facts| facts.command.clone())
@@ -102,44 +102,44 @@ impl Images {
         if let Some(command) = known(&spec.image) {
             return Ok(command);
         }
-        self.look(&spec.image).await?;
+        self.inspect(&spec.image).await?;
         Ok(known(&spec.image).unwrap_or_default())
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, CachedImages> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, reference: &str, image: &PreparedImage, inspect: &ImageInspect) {
-        let mut known = self.known();
-        if known.facts.len() >= REMEMBERED {
-            known.facts.clear();
+        let mut cache = self.cache();
+        if cache.facts.len() >= REMEMBERED {
+            cache.facts.clear();
         }
-        known.facts.insert(image.id.clone(), Facts::of(inspect));
-        known.of_late.retain(|_, (at, _)| at.elapsed() < HOLDS);
+        cache.facts.insert(image.id.clone(), Facts::of(inspect));
+        cache.of_late.retain(|_, (at, _)| at.elapsed() < HOLDS);
         let of_late = (Instant::now(), image.clone());
-        known.of_late.insert(reference.to_owned(), of_late);
+        cache.of_late.insert(reference.to_owned(), of_late);
     }
 
     /// Forgets an image that no longer exists.
     pub(super) fn forget(&self, id: &str) {
-        self.known().of_late.retain(|_, (_, image)| image.id != id);
+        self.cache().of_late.retain(|_, (_, image)| image.id != id);
     }
 
     /// Forgets which image a name stands for, so that Docker is asked again.
     pub(super) fn forget_name(&self, reference: &str) {
-        self.known().of_late.remove(reference);
+        self.cache().of_late.remove(reference);
     }
 
     /// A recent inspection of an image.
     fn seen(&self, reference: &str) -> Option<PreparedImage> {
-        let known = self.known();
-        let (at, image) = known.of_late.get(reference)?;
+        let cache = self.cache();
+        let (at, image) = cache.of_late.get(reference)?;
         (at.elapsed() < HOLDS).then(|| image.clone())
     }
 
     /// Inspects an image by a reference or its id; `None` where Docker has none.
-    pub(super) async fn look(&self, reference: &str) -> Result<Option<PreparedImage>, Error> {
+    pub(super) async fn inspect(&self, reference: &str) -> Result<Option<PreparedImage>, Error> {
         let name = Name::read(reference)?;
         match within(
             SHORT,
@@ -157,11 +157,11 @@ impl Images {
                 self.remember(reference, &image, &inspect);
                 Ok(Some(image))
             }
-            Err(trouble) if trouble.text().contains(TOO_LONG) => Err(too_large(reference)),
-            Err(trouble) => match trouble.status() {
+            Err(call_error) if call_error.text().contains(TOO_LONG) => Err(too_large(reference)),
+            Err(call_error) => match call_error.status() {
                 Some(404) => Ok(None),
                 Some(400) => Err(not_a_reference(reference)),
-                _ => Err(trouble.into_error("look for an image")),
+                _ => Err(call_error.into_error("look for an image")),
             },
         }
     }
@@ -181,16 +181,16 @@ impl Images {
                     .and_then(|root| root.layers)
                     .unwrap_or_default(),
             })),
-            Err(trouble) if trouble.status() == Some(404) => Ok(None),
-            Err(trouble) => Err(trouble.into_error("measure an image")),
+            Err(call_error) if call_error.status() == Some(404) => Ok(None),
+            Err(call_error) => Err(call_error.into_error("measure an image")),
         }
     }
 
     /// The triggers that an image runs in builds that start from it, from its last inspection; `None` where that was
     /// long ago.
     pub(super) fn triggers(&self, id: &str) -> Option<Vec<String>> {
-        let known = self.known();
-        let facts = known.facts.get(id);
+        let cache = self.cache();
+        let facts = cache.facts.get(id);
         facts.map(|facts| facts.on_build.clone())
     }
 
@@ -202,7 +202,7 @@ impl Images {
         policy: PullPolicy,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        if let Some(image) = self.look(recorded).await? {
+        if let Some(image) = self.inspect(recorded).await? {
             return Ok(image);
         }
         match ImageReference::parse(recorded) {
@@ -231,13 +231,13 @@ impl Images {
                 if let Some(image) = self.seen(reference) {
                     return Ok(image);
                 }
-                if let Some(image) = self.look(reference).await? {
+                if let Some(image) = self.inspect(reference).await? {
                     return Ok(image);
                 }
             }
             PullPolicy::Always => {}
             PullPolicy::Never => {
-                let found = self.look(reference).await?;
+                let found = self.inspect(reference).await?;
                 return found.ok_or_else(|| {
                     Error::new(
                         ErrorKind::ImageNotFound,
@@ -251,7 +251,7 @@ impl Images {
         reachable(config, image).await?;
         progress(format!("pulling {shown}"));
         pull(config, image, progress).await?;
-        self.look(reference).await?.ok_or_else(|| {
+        self.inspect(reference).await?.ok_or_else(|| {
             Error::new(
                 ErrorKind::ImagePull,
                 format!("image `{shown}` was pulled, but disappeared before it could be used"),

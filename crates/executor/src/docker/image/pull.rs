@@ -8,7 +8,7 @@ use trainyard_failpoint::{Flow as _, Point};
 
 use crate::docker::answers::PROGRESS;
 use crate::docker::connect::{self, DockerConfig};
-use crate::docker::errors::{Trouble, is_disk_full};
+use crate::docker::errors::{CallError, is_disk_full};
 use crate::error::{Error, ErrorKind};
 
 pub(super) async fn pull(
@@ -42,7 +42,7 @@ pub(super) async fn pull(
                     ),
                 ));
             }
-            Ok(Some(Err(error))) => return Err(not_pulled(reference, &Trouble::from(error))),
+            Ok(Some(Err(error))) => return Err(not_pulled(reference, &CallError::from(error))),
             Err(_) => {
                 let idle = config.pull_idle.as_secs();
                 return Err(Error::new(
@@ -69,14 +69,14 @@ fn line(info: &CreateImageInfo) -> Option<String> {
 
 /// Why an image could not be pulled, by the text of the registry or of Docker: neither has codes for it. Their texts
 /// are not passed on: Docker's hold the body of the registry's answer, which may come from any service.
-fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
-    let text = trouble.text().trim();
+fn not_pulled(reference: &str, call_error: &CallError) -> Error {
+    let text = call_error.text().trim();
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let (kind, message) = if is_disk_full(&lower) {
         let message = format!("image `{reference}` does not fit on the Docker engine's disk");
         (ErrorKind::Storage, message)
-    } else if trouble.status() == Some(400) || has(&["invalid reference format"]) {
+    } else if call_error.status() == Some(400) || has(&["invalid reference format"]) {
         return not_a_reference(reference);
     } else if has(&["repository does not exist"]) {
         let message =
@@ -95,14 +95,14 @@ fn not_pulled(reference: &str, trouble: &Trouble) -> Error {
     } else if has(&["toomanyrequests", "rate limit"]) {
         let message = format!("the registry rate-limited the pull of image `{reference}`");
         (ErrorKind::ImagePull, message)
-    } else if trouble.status() == Some(404)
+    } else if call_error.status() == Some(404)
         || has(&["manifest unknown", "not found: manifest", "no such image"])
         || (has(&["manifest for"]) && has(&["not found"]))
     {
         let message = format!("there is no image `{reference}` in its registry");
         (ErrorKind::ImageNotFound, message)
-    } else if matches!(trouble, Trouble::Silent(_)) {
-        return trouble.clone().into_error("pull an image");
+    } else if matches!(call_error, CallError::Silent(_)) {
+        return call_error.clone().into_error("pull an image");
     } else {
         let cause = cause_of(&lower);
         let message = format!("image `{reference}` could not be pulled from its registry: {cause}");
@@ -192,11 +192,11 @@ mod tests {
 
     fn kind(status: Option<u16>, text: &str) -> ErrorKind {
         let message = text.to_owned();
-        let trouble = match status {
-            Some(status) => Trouble::Answered { status, message },
-            None => Trouble::InStream(message),
+        let call_error = match status {
+            Some(status) => CallError::Answered { status, message },
+            None => CallError::InStream(message),
         };
-        let error = not_pulled("team/image:1", &trouble);
+        let error = not_pulled("team/image:1", &call_error);
         assert!(error.message.contains("team/image:1"), "{error}");
         error.kind
     }
@@ -227,18 +227,18 @@ mod tests {
                     value: \"<html>internal admin page: canary-7f3a</html>\"";
         for status in [None, Some(500)] {
             let message = said.to_owned();
-            let trouble = match status {
-                Some(status) => Trouble::Answered { status, message },
-                None => Trouble::InStream(message),
+            let call_error = match status {
+                Some(status) => CallError::Answered { status, message },
+                None => CallError::InStream(message),
             };
-            let error = not_pulled("10.0.0.1/admin:latest", &trouble);
+            let error = not_pulled("10.0.0.1/admin:latest", &call_error);
             assert_eq!(
                 error.message,
                 "image `10.0.0.1/admin:latest` could not be pulled from its registry: its registry answered with \
                  HTTP status 404"
             );
         }
-        let odd = Trouble::InStream("canary-7f3a".to_owned());
+        let odd = CallError::InStream("canary-7f3a".to_owned());
         let error = not_pulled("example.com/x:1", &odd);
         assert!(!error.message.contains("canary"), "{error}");
     }

@@ -44,11 +44,11 @@ use crate::attempt::mask::Masker;
 use crate::attempt::supplies::Supplies;
 use crate::clock;
 
-/// The first wait after a Docker error; it doubles up to [`WAIT_AT_MOST`].
-const WAIT_AT_FIRST: Duration = Duration::from_millis(100);
+/// The first wait after a Docker error.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait after a Docker error.
-const WAIT_AT_MOST: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Shared by the supervisors of one executor.
 #[derive(Debug, Clone)]
@@ -154,7 +154,7 @@ struct Attempt<'a, E, L> {
 }
 
 /// Where an attempt stands once it has a container.
-enum Entry {
+enum StartingPoint {
     /// Not started yet.
     Fresh(Handle, PreparedImage),
     /// Started before.
@@ -174,9 +174,9 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
             None => Box::pin(self.create(supplies, &mut pump)).await?,
         };
         let (handle, since, image) = match entry {
-            Entry::Ended(end) => return Box::pin(self.end(end, None, pump)).await,
-            Entry::Started(handle, since) => (handle, since, None),
-            Entry::Fresh(handle, image) => {
+            StartingPoint::Ended(end) => return Box::pin(self.end(end, None, pump)).await,
+            StartingPoint::Started(handle, since) => (handle, since, None),
+            StartingPoint::Fresh(handle, image) => {
                 if let Err(end) = Box::pin(self.start(&handle)).await {
                     return Box::pin(self.end(end, Some(handle), pump)).await;
                 }
@@ -193,20 +193,20 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         handle: Handle,
         supplies: impl Supplies,
         pump: &mut LogPump,
-    ) -> Result<Entry, FencedOff> {
+    ) -> Result<StartingPoint, FencedOff> {
         match self.look_until_sure(&handle).await {
             Some(Status::Created) => Box::pin(self.create(supplies, pump)).await,
             Some(started) => Ok(self.started(handle, &started)),
             None => {
                 let message = "its container vanished from Docker while no daemon watched";
                 let reason = Reason::new(ReasonCode::Unproved, message);
-                Ok(Entry::Ended(ended(Ending::Lost(reason))))
+                Ok(StartingPoint::Ended(ended(Ending::Lost(reason))))
             }
         }
     }
 
     /// Handles a container that was started.
-    fn started(&self, handle: Handle, status: &Status) -> Entry {
+    fn started(&self, handle: Handle, status: &Status) -> StartingPoint {
         let since = match status {
             Status::Running { since } | Status::Exited { since, .. } => Some(*since),
             Status::Created | Status::Unknown => {
@@ -214,24 +214,24 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                 adopted.and_then(|adopted| adopted.started_at)
             }
         };
-        Entry::Started(handle, since)
+        StartingPoint::Started(handle, since)
     }
 
     /// Handles an attempt for which no container can be created. An earlier claim may have created one and failed
     /// to record it.
-    async fn without_supplies(&self, reason: Reason) -> Entry {
+    async fn without_supplies(&self, reason: Reason) -> StartingPoint {
         let is_mine = |listed: &Listed| listed.handle.attempt == self.assignment.attempt;
         if self.assignment.adopted.is_some() {
             let listed = self.patiently(|| self.surroundings.executor.list()).await;
             let found = match listed {
                 Ok(listed) => listed.into_iter().find(is_mine),
-                Err(end) => return Entry::Ended(end),
+                Err(end) => return StartingPoint::Ended(end),
             };
             if let Some(found) = found.filter(|found| !matches!(found.status, Status::Created)) {
                 return self.started(found.handle, &found.status);
             }
         }
-        Entry::Ended(ended(Ending::Errored(reason)))
+        StartingPoint::Ended(ended(Ending::Errored(reason)))
     }
 
     /// Prepares the image and creates the container, or adopts the existing one.
@@ -239,13 +239,13 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         &self,
         supplies: impl Supplies,
         pump: &mut LogPump,
-    ) -> Result<Entry, FencedOff> {
+    ) -> Result<StartingPoint, FencedOff> {
         let (rendered, materials) = match supplies.fetch().await {
             Ok(supplied) => supplied,
             Err(reason) => return Ok(self.without_supplies(reason).await),
         };
         if let Some(reason) = self.assignment.beyond(&self.surroundings.ceilings) {
-            return Ok(Entry::Ended(ended(Ending::Rejected(reason))));
+            return Ok(StartingPoint::Ended(ended(Ending::Rejected(reason))));
         }
         let notes: Vec<String> = materials
             .notes
@@ -260,7 +260,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         let request = self.assignment.image_request(&rendered, &materials, limits);
         let image = match self.prepare(&request, pump).await? {
             Ok(image) => image,
-            Err(end) => return Ok(Entry::Ended(end)),
+            Err(end) => return Ok(StartingPoint::Ended(end)),
         };
         let spec = self
             .assignment
@@ -268,7 +268,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         let creating = self.patiently_ending(patience::MADE, || executor.create(&spec));
         let handle = match creating.await {
             Ok(handle) => handle,
-            Err(end) => return Ok(Entry::Ended(end)),
+            Err(end) => return Ok(StartingPoint::Ended(end)),
         };
         self.ledger.created(&handle, &spec.hash(), &notes).await?;
         if self.assignment.adopted.is_some() {
@@ -278,7 +278,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                 Some(started) => return Ok(self.started(handle, &started)),
             }
         }
-        Ok(Entry::Fresh(handle, image))
+        Ok(StartingPoint::Fresh(handle, image))
     }
 
     /// Starts the container. Where an error leaves open whether it runs, the watch finds out.

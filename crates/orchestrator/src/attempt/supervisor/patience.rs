@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use trainyard_core::backoff::Backoff;
 use trainyard_core::event::{AttemptEnd, Ending};
 use trainyard_executor::{Attempts, Containers, Error, ErrorKind, Handle, Status};
 
 use super::endings::{ended, ending_of};
 use super::stop_signal::asked;
-use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
+use super::{Attempt, FIRST_WAIT, LONGEST_WAIT};
 use crate::attempt::ledger::Ledger;
 use crate::health::retry_log::RetryLog;
 
@@ -47,6 +48,11 @@ impl AfterEnd {
 }
 
 impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
+    /// The waits between calls to Docker that fail.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(FIRST_WAIT, LONGEST_WAIT, self.assignment.attempt.0)
+    }
+
     /// Calls until it succeeds, fails for good, runs out of patience, or a stop is requested.
     pub(super) async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, AttemptEnd>
     where
@@ -67,7 +73,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     {
         let give_up = Instant::now() + PATIENCE;
         let mut stop = self.signal.stop.subscribe();
-        let mut wait = WAIT_AT_FIRST;
+        let mut backoff = self.backoff();
         let mut trouble = RetryLog::new("Docker failed; will retry", "Docker works again");
         loop {
             if self.stop_requested() {
@@ -94,8 +100,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                         && Instant::now() < give_up =>
                 {
                     trouble.met(called, &self.masked(&error));
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(WAIT_AT_MOST);
+                    tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error) => return Err(ended(ending_of(&error))),
             }
@@ -105,7 +110,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     /// Polls until Docker answers. A container counts as gone only if it stays absent.
     pub(super) async fn look_until_sure(&self, handle: &Handle) -> Option<Status> {
         let mut absent_since = None;
-        let mut wait = WAIT_AT_FIRST;
+        let mut backoff = Backoff::new(FIRST_WAIT, ABSENCE, self.assignment.attempt.0);
         let mut trouble = RetryLog::new(
             "Docker does not report whether it has a container; will retry",
             "Docker returns a container's state again",
@@ -131,8 +136,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                     absent_since = None;
                 }
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(ABSENCE);
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 }

@@ -63,12 +63,12 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
     async fn pass_on(&self, said: &Said, pump: &mut LogPump) -> Result<(), FencedOff> {
         while said.gather().await {
             for (at, text) in said.take() {
-                pump.tell(at, &text, self.ledger).await?;
+                pump.say_now(at, &text, self.ledger).await?;
             }
             pump.flush(self.ledger).await?;
         }
         for (at, text) in said.take() {
-            pump.tell(at, &text, self.ledger).await?;
+            pump.say_now(at, &text, self.ledger).await?;
         }
         Ok(())
     }

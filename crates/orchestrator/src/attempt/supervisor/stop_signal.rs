@@ -10,7 +10,7 @@ use trainyard_core::outcome::Reason;
 pub struct StopSignal {
     pub(super) stop: Arc<watch::Sender<Option<Reason>>>,
     pub(super) forced: Arc<watch::Sender<Option<()>>>,
-    pub(super) look: Arc<Notify>,
+    pub(super) inspect: Arc<Notify>,
 }
 
 impl StopSignal {
@@ -20,7 +20,7 @@ impl StopSignal {
         Self {
             stop: Arc::new(watch::Sender::new(None)),
             forced: Arc::new(watch::Sender::new(None)),
-            look: Arc::new(Notify::new()),
+            inspect: Arc::new(Notify::new()),
         }
     }
 
@@ -39,8 +39,8 @@ impl StopSignal {
     }
 
     /// Asks the supervisor to inspect its container: a listing disagreed with the state it has.
-    pub fn look(&self) {
-        self.look.notify_one();
+    pub fn inspect(&self) {
+        self.inspect.notify_one();
     }
 }
 

@@ -13,7 +13,7 @@ use trainyard_executor::{Attempts, Error, ErrorKind, Exit, Handle, PreparedImage
 use super::endings::{ended, ending_of, lost, proved};
 use super::patience::{AfterEnd, PATIENCE};
 use super::stop_signal::asked;
-use super::{Attempt, WAIT_AT_FIRST, WAIT_AT_MOST};
+use super::{Attempt, FIRST_WAIT};
 use crate::attempt::hints;
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_pump::{LogEnd, LogPump};
@@ -145,7 +145,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                 return end;
             }
         };
-        let mut wait = WAIT_AT_FIRST;
+        let mut backoff = self.backoff();
         let mut after_end = AfterEnd::default();
         let mut trouble = RetryLog::new(
             "the record of how a program ended could not be read; will retry",
@@ -162,8 +162,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                         warn!(%error, "the record of how a program ended cannot be read");
                         break Proof::Unproved;
                     }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(WAIT_AT_MOST);
+                    tokio::time::sleep(backoff.next_wait()).await;
                 }
             }
         };
@@ -200,7 +199,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
         let mut ask_again = Instant::now();
         let mut said_stopped: Option<Instant> = None;
         let mut ran_when_asked = false;
-        let mut wait = WAIT_AT_FIRST;
+        let mut backoff = self.backoff();
         let mut unstarted: Option<(Instant, Error)> = None;
         let mut sight = RetryLog::new(
             "Docker does not return a container's state; will retry",
@@ -245,8 +244,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                         Err(error) => {
                             stop_trouble.met(called, &error);
                             said_stopped = None;
-                            ask_again = answered + wait;
-                            wait = (wait * 2).min(WAIT_AT_MOST);
+                            ask_again = answered + backoff.next_wait();
                         }
                     }
                     continue;
@@ -284,7 +282,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                         }
                     }
                 }
-                () = self.signal.look.notified() => {
+                () = self.signal.inspect.notified() => {
                     let called = Instant::now();
                     match executor.inspect(handle).await {
                         Ok(Some(status @ (Status::Exited { .. } | Status::Unknown))) => Ok(status),
@@ -334,7 +332,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                     let begun = self.begun.get();
                     // Docker may still be starting it.
                     if begun.is_some_and(|begun| begun.elapsed() < UNCONFIRMED) {
-                        tokio::time::sleep(wait).await;
+                        tokio::time::sleep(FIRST_WAIT).await;
                         waiting = Box::pin(executor.wait(handle));
                         continue;
                     }
@@ -360,8 +358,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                         Err(error) if error.is_transient() || error.kind == ErrorKind::Gone => {
                             start_trouble.met(called, &self.masked(&error));
                             unstarted = Some((since, error));
-                            tokio::time::sleep(wait).await;
-                            wait = (wait * 2).min(WAIT_AT_MOST);
+                            tokio::time::sleep(backoff.next_wait()).await;
                         }
                         Err(error) => return Ok(ended(ending_of(&error))),
                     }
@@ -379,8 +376,7 @@ impl<E: Attempts, L: Ledger> Attempt<'_, E, L> {
                 Err(error) => {
                     sight.met(Instant::now(), &error);
                     looking = look_in(LOOK_SOON);
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(WAIT_AT_MOST);
+                    tokio::time::sleep(backoff.next_wait()).await;
                 }
             }
             waiting = Box::pin(executor.wait(handle));

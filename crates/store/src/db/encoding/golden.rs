@@ -33,7 +33,7 @@ use super::stage::{
     CommandDoc, GateDoc, ImageDoc, InputDoc, ResourcesDoc, RetryDoc, StageDoc, TextDoc,
 };
 use super::{FORMAT, write};
-use crate::fleet::condition::Trouble;
+use crate::fleet::health::HealthProblem;
 use crate::triggers::repos::CredentialsDoc;
 
 /// A golden file of a format.
@@ -74,7 +74,7 @@ fn documents_of_every_format_are_read_and_written_as_they_were() {
         json!(written)
     });
     stays(1, "credentials", |doc: CredentialsDoc| write(&doc));
-    stays(1, "troubles", |trouble: Trouble| write(&trouble));
+    stays(1, "troubles", |trouble: HealthProblem| write(&trouble));
 }
 
 #[test]

@@ -14,12 +14,12 @@ use trainyard_api::{Client, ClientError, LogPage, RunDetail, RunStarted};
 
 use crate::commands::dag::started_line;
 use crate::commands::run::logs::Tail;
-use crate::commands::run::{logs, look};
+use crate::commands::run::{log_format, logs};
 use crate::failure::{Done, Failure};
 use crate::output;
 use crate::view::log::Printer;
 use crate::view::plain;
-use crate::view::state::has_succeeded;
+use trainyard_present::state::has_succeeded;
 
 /// An item of a followed attempt: a page, or its end.
 enum Piece {
@@ -88,7 +88,7 @@ pub(crate) async fn logs(
                 // The log of an attempt that begins later is new from its first line on.
                 let tail = tail.filter(|_| last.is_none());
                 let stages = logs::chosen(&run, stages)?;
-                let printer = printer.get_or_insert_with(|| Printer::new(look(timestamps), &stages));
+                let printer = printer.get_or_insert_with(|| Printer::new(log_format(timestamps), &stages));
                 for (stage, attempt) in new_attempts(&run, &stages, &mut known) {
                     let turn = turns.entry(stage.clone()).or_default();
                     turn.push_back(attempt);

@@ -13,7 +13,7 @@ use crate::{clock, view};
 
 /// List runs, the newest first
 #[derive(Debug, Args)]
-pub(crate) struct List {
+pub(crate) struct RunListArgs {
     /// Only those of this DAG: REPO/NAME, or NAME if only one repo has it
     #[arg(long)]
     dag: Option<String>,
@@ -55,7 +55,7 @@ pub(crate) struct List {
     output: OutputArgs,
 }
 
-impl List {
+impl RunListArgs {
     pub(crate) async fn call(self, client: &Client) -> Done {
         let screen = self.output.screen();
         let since = self.since.map(|since| since.moment("--since", screen.zone));

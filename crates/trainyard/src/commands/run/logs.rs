@@ -6,7 +6,7 @@ use clap::Args;
 use trainyard_api::{Client, LogLine, LogPage, RunDetail};
 
 use crate::commands::run::name::RunName;
-use crate::commands::run::{follow, look};
+use crate::commands::run::{follow, log_format};
 use crate::failure::{Done, Failure, Problem, suggestion};
 use crate::output;
 use crate::view::log::Printer;
@@ -53,7 +53,7 @@ impl Logs {
         }
         let run = client.run(id).await?;
         let stages = chosen(&run, &self.stages)?;
-        let mut printer = Printer::new(look(self.timestamps), &stages);
+        let mut printer = Printer::new(log_format(self.timestamps), &stages);
         for stage in &stages {
             let mut tail = self.tail.map(Tail::new);
             let mut offset = 0;

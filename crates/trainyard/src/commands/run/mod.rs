@@ -8,7 +8,7 @@ pub(crate) mod name;
 mod watch;
 
 use clap::{Args, Subcommand};
-use trainyard_api::{CancelRuns, Client, ClientError, Listing, Retry, RunsCancelled};
+use trainyard_api::{CancelRuns, Client, ClientError, Listing, RetryRequest, RunsCancelled};
 use trainyard_core::id::RunId;
 use trainyard_core::measure::counted;
 
@@ -17,27 +17,27 @@ use crate::commands::run::name::RunName;
 use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem};
 use crate::output::{self, OutputArgs};
-use crate::view::log::Look;
+use crate::view::log::LineFormat;
 use crate::view::plain;
 use crate::{clock, view};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    List(list::List),
+    List(list::RunListArgs),
     /// Show a run: its stages with their states, times, reasons and metrics
-    Show(One),
+    Show(RunArgs),
     Logs(logs::Logs),
     Watch(watch::Watch),
-    Cancel(Cancel),
+    Cancel(CancelArgs),
     Abandon(Abandon),
     Retry(RetryArgs),
     /// Explain each stage's state: what it is waiting for, or why it ended
-    Why(One),
+    Why(RunArgs),
     Events(events::Events),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct One {
+pub(crate) struct RunArgs {
     /// The run's number, `latest`, or a DAG for its newest run
     run: RunName,
 
@@ -47,7 +47,7 @@ pub(crate) struct One {
 
 /// Cancel runs. Stages with `run_on: [always]` still run; cancel again to stop those as well
 #[derive(Debug, Args)]
-pub(crate) struct Cancel {
+pub(crate) struct CancelArgs {
     /// The runs' numbers
     #[arg(
         value_name = "RUN",
@@ -126,7 +126,7 @@ impl Group<Verb> {
         let client = self.connection.client()?;
         match self.verb {
             Verb::List(list) => list.call(&client).await,
-            Verb::Show(One { run, output }) => {
+            Verb::Show(RunArgs { run, output }) => {
                 let run = client.run(run.number(&client).await?).await?;
                 output.show(&run, || {
                     view::run::show(&run, clock::now(), output.screen())
@@ -140,7 +140,7 @@ impl Group<Verb> {
                 output.show(&run, || view::run::title(&run, clock::now()))
             }
             Verb::Retry(args) => {
-                let retry = Retry {
+                let retry = RetryRequest {
                     from_failed: args.from_failed,
                     from: args.from,
                     reference: args.reference,
@@ -155,7 +155,7 @@ impl Group<Verb> {
                     false => args.output.show(&started, || started_line(&started)),
                 }
             }
-            Verb::Why(One { run, output }) => {
+            Verb::Why(RunArgs { run, output }) => {
                 let run = client.run(run.number(&client).await?).await?;
                 output.show(&run, || view::run::why(&run))
             }
@@ -164,7 +164,7 @@ impl Group<Verb> {
     }
 }
 
-impl Cancel {
+impl CancelArgs {
     async fn call(self, client: &Client) -> Done {
         // A second request for the same run would stop its clean-up as well.
         let mut runs: Vec<RunId> = Vec::new();
@@ -242,8 +242,8 @@ async fn cancel_all(client: &Client, repo: &str, dag: Option<String>, output: Ou
 }
 
 /// The format of logs on the present output.
-pub(crate) fn look(timestamps: bool) -> Look {
-    Look {
+pub(crate) fn log_format(timestamps: bool) -> LineFormat {
+    LineFormat {
         timestamps,
         colours: output::has_colours(),
         terminal: output::is_terminal(),
