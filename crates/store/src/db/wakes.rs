@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_changes_that_wait_to_be_sent_have_a_bound() {
-        let wakes = Wakes::new();
+        let wakes = Wakes::default();
         for run in 0..TOPICS_AT_MOST as i64 {
             wakes.topics.changed(Topic::Run(RunId(run)));
         }
