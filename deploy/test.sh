@@ -5,9 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# One Postgres for the store's tests, whose runner starts a process for each: they make a database each.
-# It ends with this script.
-coproc POSTGRES { exec crates/store/tests/cluster.sh --with-template; }
+# One Postgres for all tests, whose runner starts a process for each: they make a database each. It ends with this
+# script.
+coproc POSTGRES { exec tests/cluster/cluster.sh --template; }
 read -r TRAINYARD_TEST_POSTGRES <&"${POSTGRES[0]}"
 export TRAINYARD_TEST_POSTGRES
 

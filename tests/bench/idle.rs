@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use trainyard_tests::cluster::Cluster;
+use trainyard_cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
 use trainyard_tests::place::Place;
 
@@ -13,8 +13,8 @@ const WATCHED: Duration = Duration::from_secs(30);
 
 pub(crate) fn measure() -> Vec<Figure> {
     let place = Place::new();
-    let cluster = Cluster::start(&place);
-    let configuration = format!("database_url = {:?}\n", cluster.url("trainyard"));
+    let cluster = Cluster::start(&place.join("cluster"));
+    let configuration = format!("database_url = {:?}\n", cluster.database().url());
     // The first start migrates.
     let _ = Daemon::production(&place, &configuration).stop();
     let begun = Instant::now();

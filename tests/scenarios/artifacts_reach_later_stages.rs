@@ -1,36 +1,11 @@
 //! Declared outputs are kept and handed on; a missing one fails its stage by name.
 
 use trainyard_tests::daemon::{items, stage};
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::scene::Scene;
 
 #[test]
 fn a_file_and_a_folder_are_handed_to_the_next_stage_and_can_be_fetched() {
-    let scene = Scene::with_dag(&format!(
-        r#"stages:
-  make:
-    image: "{IMAGE}"
-    run: |
-      echo content > "$OUTPUTS/file.txt"
-      echo 'echo ran' > "$OUTPUTS/tool" && chmod 755 "$OUTPUTS/tool"
-      mkdir -p "$OUTPUTS/folder/inner" && echo deep > "$OUTPUTS/folder/inner/x"
-    outputs: {{file: file.txt, tool: tool, folder: folder}}
-  use:
-    needs: [make]
-    image: "{IMAGE}"
-    inputs: {{data: make.file, tool: make.tool, tree: make.folder}}
-    run: |
-      [ "$("$INPUTS/tool")" = ran ]
-      grep content "$INPUTS/data"
-      grep deep "$INPUTS/tree/inner/x"
-      echo changed > "$INPUTS/data" || true
-  other:
-    needs: [use]
-    image: "{IMAGE}"
-    inputs: {{data: make.file}}
-    run: grep content "$INPUTS/data"
-"#
-    ));
+    let scene = Scene::of("handed_on");
     let run = scene.run("dag", &[]);
     assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));
     let id = run["id"].to_string();
@@ -46,9 +21,7 @@ fn a_file_and_a_folder_are_handed_to_the_next_stage_and_can_be_fetched() {
 
 #[test]
 fn a_missing_output_fails_its_stage_by_name() {
-    let scene = Scene::with_dag(&format!(
-        "stages:\n  make: {{image: \"{IMAGE}\", run: \"true\", outputs: {{model: model.bin}}}}\n  use: {{needs: [make], image: \"{IMAGE}\", inputs: {{m: make.model}}, run: \"true\"}}\n"
-    ));
+    let scene = Scene::of("missing_output");
     let run = scene.run("dag", &[]);
     assert_eq!(run["state"], "failed", "{run}");
     let make = stage(&run, "make");

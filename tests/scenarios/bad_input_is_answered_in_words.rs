@@ -2,17 +2,13 @@
 //! nothing. The daemon never dies of it.
 
 use trainyard_tests::cli::call;
-use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::{Daemon, stage};
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::scene::Scene;
 
 #[test]
 fn unknown_things_are_named() {
-    let scene = Scene::with_dag(&format!(
-        "stages: {{a: {{image: \"{IMAGE}\", run: \"true\"}}}}\n"
-    ));
+    let scene = Scene::with_dag("stages: {a: {image: alpine:3, run: \"true\"}}\n");
     for (arguments, named) in [
         (vec!["run", "show", "4711"], "4711"),
         (vec!["dag", "trigger", "nosuch"], "nosuch"),
@@ -44,17 +40,7 @@ fn an_unknown_image_differs_from_a_failing_program() {
 
 #[test]
 fn exit_codes_and_memory_kills_are_distinguished() {
-    let scene = Scene::with_dag(&format!(
-        r#"stages:
-  code: {{image: "{IMAGE}", run: exit 42}}
-  notfound: {{image: "{IMAGE}", run: nosuchcommand}}
-  memory:
-    image: "{IMAGE}"
-    run: x=$(head -c 300000000 /dev/zero | tr '\0' x); echo ${{#x}}
-    resources: {{memory: 32MiB}}
-  slow: {{image: "{IMAGE}", run: exec sleep 600, timeout: 1s}}
-"#
-    ));
+    let scene = Scene::of("ends");
     let run = scene.run("dag", &[]);
     let code = |name: &str| {
         stage(&run, name)["reason"]["code"]
@@ -115,12 +101,11 @@ fn an_unreachable_database_stops_the_start_with_its_address() {
 #[test]
 fn a_database_of_a_newer_version_is_left_alone() {
     let place = Place::new();
-    let cluster = Cluster::start(&place);
-    let url = cluster.url("trainyard");
+    let database = place.database();
+    let url = database.url();
     let configuration = format!("database_url = {url:?}\n");
     assert_eq!(Daemon::production(&place, &configuration).stop(), Some(0));
-    let _ = cluster.sql(
-        "trainyard",
+    let _ = database.sql(
         "insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (99990101000000, 'from the future', true, '', 0)",
     );
     let answer = call(

@@ -1,9 +1,7 @@
 //! The audit log names who made each change, at the command line and at the start of the daemon.
 
 use trainyard_tests::cli::Answer;
-use trainyard_tests::cluster::Cluster;
-use trainyard_tests::daemon::{Daemon, Launch, items};
-use trainyard_tests::engine::IMAGE;
+use trainyard_tests::daemon::{Daemon, items};
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::Remote;
 use trainyard_tests::scene::BOUND;
@@ -15,13 +13,13 @@ const HOOK: &str = "canary-hook-77aa-do-not-show";
 #[test]
 fn the_audit_log_names_who_changed_what_and_shows_no_secret() {
     let place = Place::new();
-    let cluster = Cluster::start(&place);
     let remote = Remote::new(&place, "model");
-    let text = format!("stages: {{hold: {{image: \"{IMAGE}\", run: sleep 600}}}}\n");
-    remote.push("main", &[("dags/dag.yaml", &text)]);
-    let (database, url) = (cluster.url("trainyard"), remote.url());
-    let named = ["--database-url", &database, "--repo", &url];
-    let daemon = Daemon::try_dev(&place, &named, &Launch::default()).unwrap();
+    let text = "stages: {hold: {image: alpine:3, run: sleep 600}}\n";
+    remote.push("main", &[("dags/dag.yaml", text)]);
+    let url = remote.url();
+    // As in the quick start: the user who starts the daemon names its first repo.
+    let daemon = Daemon::dev(&place, &["--repo", &url]);
+    let database = place.database();
     let _ = daemon.cli(&["repo", "sync", "model"]).good();
     let token = |name: &str, more: &[&str]| {
         let arguments = [&["token", "create", name], more].concat();
@@ -43,7 +41,7 @@ fn the_audit_log_names_who_changed_what_and_shows_no_secret() {
     let held = "insert into quarantine (dag, place, reason, failures, first_at, last_at, held_at)
         select d.id, 'scheduling', 'why', 1, now(), now(), now() from dag d join repo r on r.id = d.repo
         where r.name = 'model' returning id";
-    let held = cluster.sql("trainyard", held);
+    let held = database.sql(held);
     let held = held.lines().next().unwrap().trim();
     let _ = by(&ci, &["quarantine", "release", held], "").good();
 
@@ -91,7 +89,7 @@ fn the_audit_log_names_who_changed_what_and_shows_no_secret() {
     assert_eq!(refused.code, Some(3), "{refused:#?}");
     let shown = daemon.cli(&["audit", "list"]).good().stdout;
     assert!(shown.contains("127.0.0.1"), "{shown}");
-    let rows = cluster.sql("trainyard", "select a::text from audit a");
+    let rows = database.sql("select a::text from audit a");
     for text in [&shown, &rows] {
         for secret in [SECRET, HOOK, &ci] {
             assert!(!text.contains(secret), "{text}");

@@ -4,7 +4,7 @@ use trainyard_tests::daemon::{Daemon, items};
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::{Remote, git};
 
-const FILE: &str = "stages: {a: {image: \"alpine:3\", run: \"true\"}}\n";
+const FILE: &str = "stages: {a: {image: alpine:3, run: \"true\"}}\n";
 
 /// The most memory that a process has had, in KiB.
 fn most_memory(pid: u32) -> u64 {
@@ -27,7 +27,7 @@ fn a_repo_that_exhausts_git_is_quarantined_and_all_others_go_on() {
     sick.push("main", &[("dags/b.yaml", FILE)]);
 
     let bounded = ["--git-memory", "128MiB", "--poll-every", "1h"];
-    let daemon = Daemon::dev(&place, &bounded);
+    let mut daemon = Daemon::dev(&place, &bounded);
     for (name, remote) in [("good", &good), ("sick", &sick)] {
         let add = ["repo", "add", name, &remote.url(), "--no-wait"];
         let _ = daemon.cli(&add).good();
@@ -60,7 +60,7 @@ fn a_repo_that_exhausts_git_is_quarantined_and_all_others_go_on() {
 
     // An object that ended one process does not end the next one.
     daemon.kill();
-    let daemon = Daemon::dev(&place, &bounded);
+    let mut daemon = Daemon::dev(&place, &bounded);
     let _ = daemon.cli(&["repo", "sync", "good"]).good();
     let id = held(&daemon).unwrap()["id"].to_string();
     let _ = daemon.cli(&["quarantine", "release", &id]).good();

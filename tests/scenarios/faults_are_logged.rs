@@ -1,30 +1,16 @@
 //! Faults are in the daemon's log, with the ids to search by.
 
-use trainyard_tests::daemon::Daemon;
-use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
-use trainyard_tests::scene::BOUND;
-
-/// The last stage of a chain is lost, once.
-const CHAIN: &str = r#"stages:
-  first: {image: x, checkout: false, run: "fake"}
-  second: {needs: [first], image: x, checkout: false, run: "fake"}
-  third: {needs: [second], image: x, checkout: false, retry: {lost: 0}, run: "fake\nlost"}
-"#;
+use trainyard_tests::scene::Scene;
 
 #[test]
 fn a_lost_attempt_is_logged_with_its_own_ids_only() {
-    let place = Place::new();
-    let remote = Remote::new(&place, "model");
-    remote.push("main", &[("dags/chain.yaml", CHAIN)]);
-    let daemon = Daemon::dev(&place, &["--executor", "fake"]);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let _ = daemon.cli(&["dag", "trigger", "chain"]).good();
-    let run = daemon.runs(1, BOUND)[0];
-    let ended = daemon.finished_run(run, BOUND);
+    let scene = Scene::plan()
+        .options(&["--executor", "fake"])
+        .dag("lost_at_last")
+        .begin();
+    let ended = scene.run("dag", &[]);
     assert_eq!(ended["state"], "lost", "{ended}");
-    let log = daemon.output();
+    let log = scene.daemon.output();
     let reported: Vec<&str> = log
         .lines()
         .filter(|line| line.contains("an attempt ended, but its program did not end it"))
@@ -33,7 +19,7 @@ fn a_lost_attempt_is_logged_with_its_own_ids_only() {
         panic!("logged {} times: {log}", reported.len());
     };
     for wanted in [
-        &format!("run.id={run}"),
+        &format!("run.id={}", ended["id"]),
         "stage=third",
         "attempt.id=",
         "lost",

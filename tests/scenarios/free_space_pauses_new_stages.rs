@@ -5,43 +5,22 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use trainyard_tests::cluster::Cluster;
-use trainyard_tests::daemon::Daemon;
-use trainyard_tests::engine::IMAGE;
-use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
-use trainyard_tests::scene::BOUND;
-use trainyard_tests::small_disk::SmallDisk;
+use trainyard_tests::scene::{BOUND, Scene};
 use trainyard_tests::wait::{until, until_true};
-use trainyard_tests::witness::Witness;
 
 #[test]
 fn running_stages_go_on_and_new_ones_wait_and_say_why() {
-    let (place, witness) = (Place::new(), Witness::new());
-    let _disk = SmallDisk::mount(&place.join("data"), 64);
-    let cluster = Cluster::start(&place);
-    let remote = Remote::new(&place, "model");
-    let dag = format!(
-        "env: {{WITNESS: \"{}\"}}\nstages:\n  s: {{image: \"{IMAGE}\", run: 'wget -q -O- \"$WITNESS/start\"; wget -q -O- \"$WITNESS/gate/go\"'}}\n",
-        witness.address()
-    );
-    remote.push("main", &[("dags/dag.yaml", &dag)]);
-    let configuration = format!(
-        "database_url = {:?}\nallow_file_urls = true\n",
-        cluster.url("trainyard")
-    );
-    let daemon = Daemon::production(&place, &configuration);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let trigger = || {
-        daemon.json(&["dag", "trigger", "dag"])["id"]
-            .as_i64()
-            .unwrap()
-    };
+    let scene = Scene::plan()
+        .configuration("")
+        .disk("data", 64)
+        .dag("gated")
+        .begin();
+    let (daemon, witness) = (&scene.daemon, scene.witness());
+    let trigger = || scene.trigger("dag", &[]);
     let running = trigger();
     until_true("the first stage", BOUND, || witness.count("start") == 1);
 
-    let ballast = place.write("data/ballast", "");
+    let ballast = scene.place.write("data/ballast", "");
     std::fs::write(&ballast, vec![0_u8; 62 << 20]).unwrap();
     until_true("a degraded daemon", BOUND, || {
         daemon.readiness().0 == "degraded"
@@ -69,32 +48,27 @@ fn running_stages_go_on_and_new_ones_wait_and_say_why() {
         "{daemons}"
     );
     witness.open("go");
-    assert_eq!(daemon.finished_run(running, BOUND)["state"], "succeeded");
+    assert_eq!(scene.finished(running)["state"], "succeeded");
     assert_eq!(witness.count("start"), 1, "nothing new was started");
 
     std::fs::remove_file(&ballast).unwrap();
-    assert_eq!(daemon.finished_run(waiting, BOUND)["state"], "succeeded");
+    assert_eq!(scene.finished(waiting)["state"], "succeeded");
     until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
     assert_eq!(daemon.figure(paused), 0.0);
 }
 
 #[test]
 fn a_disk_that_does_not_answer_pauses_new_stages_and_no_stop() {
-    let place = Place::new();
-    let artifacts = place.join("artifacts");
-    let _disk = SmallDisk::mount(&artifacts, 64);
-    let cluster = Cluster::start(&place);
-    let remote = Remote::new(&place, "model");
-    let dag = format!("stages: {{s: {{image: \"{IMAGE}\", run: echo hi}}}}\n");
-    remote.push("main", &[("dags/dag.yaml", &dag)]);
-    let configuration = format!(
-        "database_url = {:?}\nallow_file_urls = true\nartifacts_dir = {:?}\n",
-        cluster.url("trainyard"),
-        artifacts.display().to_string()
-    );
-    let daemon = Daemon::production(&place, &configuration);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    let mut scene = Scene::plan()
+        .configuration("artifacts_dir = \"$PLACE/artifacts\"\n")
+        .disk("artifacts", 64)
+        .file(
+            "dags/dag.yaml",
+            "stages: {s: {image: alpine:3, run: echo hi}}\n",
+        )
+        .begin();
+    let artifacts = scene.place.join("artifacts");
+    let daemon = &scene.daemon;
     until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
 
     let hung = HungDisk::mount(&artifacts);
@@ -107,9 +81,7 @@ fn a_disk_that_does_not_answer_pauses_new_stages_and_no_stop() {
             Err(format!("{state}: {reasons}"))
         }
     });
-    let id = daemon.json(&["dag", "trigger", "dag"])["id"]
-        .as_i64()
-        .unwrap();
+    let id = scene.trigger("dag", &[]);
     until("why it waits", BOUND, || {
         let why = daemon.cli(&["run", "why", &id.to_string()]).stdout;
         let reported = format!("waits: {words}");
@@ -121,7 +93,7 @@ fn a_disk_that_does_not_answer_pauses_new_stages_and_no_stop() {
     });
 
     drop(hung);
-    assert_eq!(daemon.finished_run(id, BOUND)["state"], "succeeded");
+    assert_eq!(scene.finished(id)["state"], "succeeded");
     until_true("a ready daemon", BOUND, || daemon.readiness().0 == "ready");
     let reported = |words| daemon.output().matches(words).count();
     assert_eq!(reported("the disk does not answer"), 1);
@@ -131,7 +103,7 @@ fn a_disk_that_does_not_answer_pauses_new_stages_and_no_stop() {
     until_true("a degraded daemon", BOUND, || {
         daemon.readiness().0 == "degraded"
     });
-    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(scene.daemon.stop(), Some(0));
 }
 
 /// A file system that says nothing, over a folder; gone when it is dropped.

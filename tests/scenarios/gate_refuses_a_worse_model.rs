@@ -1,23 +1,11 @@
 //! Metrics go into history, and a gate that does not hold keeps downstream stages from running.
 
 use trainyard_tests::daemon::{items, stage};
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::scene::Scene;
 
 #[test]
 fn the_refusal_names_the_number_and_the_bound() {
-    let scene = Scene::with_dag(&format!(
-        r#"params: {{auc: {{type: number, default: 0.9}}}}
-stages:
-  evaluate:
-    image: "{IMAGE}"
-    run: |
-      echo "{{\"auc\": $TRAINYARD_PARAM_AUC}}" > "$OUTPUTS/metrics.json"
-    metrics: metrics.json
-    gate: [{{metric: auc, min: 0.85}}]
-  release: {{needs: [evaluate], image: "{IMAGE}", run: echo released}}
-"#
-    ));
+    let scene = Scene::of("release");
     let good = scene.run("dag", &[]);
     assert_eq!(good["state"], "succeeded", "{good}");
     assert_eq!(stage(&good, "evaluate")["metrics"]["auc"], 0.9, "{good}");
@@ -38,15 +26,7 @@ stages:
 
 #[test]
 fn a_metrics_file_that_is_no_object_of_numbers_fails_its_stage() {
-    let scene = Scene::with_dag(&format!(
-        r#"stages:
-  evaluate:
-    image: "{IMAGE}"
-    run: |
-      echo '{{"auc": "good"}}' > "$OUTPUTS/m.json"
-    metrics: m.json
-"#
-    ));
+    let scene = Scene::of("metric_in_words");
     let run = scene.run("dag", &[]);
     let reason = &stage(&run, "evaluate")["reason"];
     assert_eq!(reason["code"], "invalid_metrics", "{run}");

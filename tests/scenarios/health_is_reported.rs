@@ -2,10 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use trainyard_tests::cluster::Cluster;
-use trainyard_tests::daemon::Daemon;
-use trainyard_tests::engine::IMAGE;
-use trainyard_tests::place::Place;
 use trainyard_tests::scene::{BOUND, Scene};
 use trainyard_tests::wait::until_true;
 
@@ -13,9 +9,7 @@ const PAGE: &str = include_str!("../../docs/metrics.md");
 
 #[test]
 fn metrics_need_a_token_and_are_those_of_the_page() {
-    let scene = Scene::with_dag(&format!(
-        "stages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n"
-    ));
+    let scene = Scene::with_dag("stages: {say: {image: alpine:3, run: echo hi}}\n");
     let daemon = &scene.daemon;
     assert_eq!(scene.run("dag", &[])["state"], "succeeded");
 
@@ -52,13 +46,11 @@ fn metrics_need_a_token_and_are_those_of_the_page() {
 
 #[test]
 fn a_daemon_without_its_database_is_unready_and_public_figures_say_so() {
-    let place = Place::new();
-    let cluster = Cluster::start(&place);
-    let configuration = format!(
-        "database_url = {:?}\n[metrics]\npublic = true\n",
-        cluster.url("trainyard")
-    );
-    let daemon = Daemon::production(&place, &configuration);
+    let scene = Scene::plan()
+        .configuration("[metrics]\npublic = true\n")
+        .own_cluster()
+        .begin_without_repo();
+    let (daemon, cluster) = (&scene.daemon, scene.cluster());
     assert_eq!(daemon.get("/readyz", None).0, 200);
 
     cluster.down("fast");

@@ -1,15 +1,10 @@
 //! A stage that prints much is delayed neither by a database that is away nor by viewers who request more than the
 //! daemon can keep for them and do not read; the daemon's memory is bounded, and nothing is lost.
 
-use trainyard_tests::cluster::Cluster;
 use trainyard_tests::daemon::Daemon;
-use trainyard_tests::engine::IMAGE;
-use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
-use trainyard_tests::scene::BOUND;
+use trainyard_tests::scene::{BOUND, Scene};
 use trainyard_tests::viewers::Viewers;
 use trainyard_tests::wait::until_true;
-use trainyard_tests::witness::Witness;
 
 /// How many lines the stage prints, of 100 bytes each: more than Docker keeps in one file, and more in a
 /// second than can be read again in the time after which a silent log counts as broken off.
@@ -27,30 +22,13 @@ const GROWTH_AT_MOST: u64 = 32 << 20;
 
 #[test]
 fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
-    let (place, witness) = (Place::new(), Witness::new());
-    let cluster = Cluster::start(&place);
-    let remote = Remote::new(&place, "model");
-    let print = format!("awk \"BEGIN{{for(i=1;i<={LINES};i++) printf \\\"%0100d\\\\n\\\", i}}\"");
-    let preface = format!(
-        "yes {} | head -c {PREFACE} || true; echo",
-        "before ".repeat(14)
-    );
-    let dag = format!(
-        "env: {{WITNESS: \"{}\"}}\nstages:\n  s: {{image: \"{IMAGE}\", run: '{preface}; \
-         wget -q -O- \"$WITNESS/start\"; wget -q -O- \"$WITNESS/gate/go\"; {print}; wget -q -O- \"$WITNESS/printed\"'}}\n",
-        witness.address()
-    );
-    remote.push("main", &[("dags/dag.yaml", &dag)]);
-    let configuration = format!(
-        "database_url = {:?}\nallow_file_urls = true\n[limits]\nlog = \"128MiB\"\n",
-        cluster.url("trainyard")
-    );
-    let daemon = Daemon::production(&place, &configuration);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let id = daemon.json(&["dag", "trigger", "dag"])["id"]
-        .as_i64()
-        .unwrap();
+    let scene = Scene::plan()
+        .configuration("[limits]\nlog = \"128MiB\"\n")
+        .own_cluster()
+        .dag("prints")
+        .begin();
+    let (daemon, witness) = (&scene.daemon, scene.witness());
+    let id = scene.trigger("dag", &[]);
     until_true("the stage", BOUND, || witness.count("start") == 1);
     let path = format!("/api/v1/runs/{id}/stages/s/log");
     until_true("the log so far", BOUND, || {
@@ -60,13 +38,13 @@ fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
             .as_array()
             .is_some_and(|lines| !lines.is_empty())
     });
-    let before = memory(&daemon);
-    let viewers = Viewers::of(&daemon, &path, PREFACE, VIEWERS);
+    let before = memory(daemon);
+    let viewers = Viewers::of(daemon, &path, PREFACE, VIEWERS);
     until_true("viewers who do not read their answers", BOUND, || {
         viewers.held_back() == VIEWERS
     });
 
-    cluster.down("immediate");
+    scene.cluster().down("immediate");
     witness.open("go");
     until_true("all that it prints", BOUND, || {
         witness.count("printed") == 1
@@ -76,13 +54,13 @@ fn a_stage_prints_on_while_the_database_is_away_and_no_viewer_reads() {
     until_true("a log that waits", BOUND, || {
         daemon.output().contains("did not store a piece of log")
     });
-    let growth = memory(&daemon).saturating_sub(before);
+    let growth = memory(daemon).saturating_sub(before);
     assert!(growth < GROWTH_AT_MOST, "{} MiB more", growth >> 20);
 
-    cluster.try_up().unwrap();
-    let run = daemon.finished_run(id, BOUND);
+    scene.cluster().try_up().unwrap();
+    let run = scene.finished(id);
     assert_eq!(run["state"], "succeeded", "{run}");
-    let log = daemon.cli(&["run", "logs", &id.to_string()]).good().stdout;
+    let log = scene.log(&run);
     let numbers = log
         .lines()
         .filter_map(|line| line.split(' ').next_back()?.parse::<usize>().ok())

@@ -2,47 +2,32 @@
 //! shown; all others go on.
 
 use serde_json::Value;
-use trainyard_tests::cluster::Cluster;
-use trainyard_tests::daemon::{Daemon, items};
-use trainyard_tests::engine::{IMAGE, containers_of};
-use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
-use trainyard_tests::scene::{BOUND, Scene};
+use trainyard_tests::daemon::items;
+use trainyard_tests::engine::containers_of;
+use trainyard_tests::scene::{BOUND, Scene, dag_file};
 use trainyard_tests::wait::{until, until_true};
-use trainyard_tests::witness::Witness;
+
+/// A DAG that a push starts.
+const GOOD: &str = "triggers: {push: {}}\nstages: {say: {image: alpine:3, run: echo hi}}\n";
 
 #[test]
 fn an_unreadable_run_is_quarantined_shown_and_ended_by_hand() {
-    let (place, witness) = (Place::new(), Witness::new());
-    let cluster = Cluster::start(&place);
-    let remote = Remote::new(&place, "model");
-    let sick = format!(
-        "env: {{WITNESS: \"{}\"}}\nstages: {{hang: {{image: \"{IMAGE}\", run: 'wget -q -O- \"$WITNESS/up\"; sleep 600'}}}}\n",
-        witness.address()
-    );
-    let well = format!("stages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n");
-    remote.push(
-        "main",
-        &[("dags/sick.yaml", &sick), ("dags/well.yaml", &well)],
-    );
-    let configuration = format!(
-        "database_url = {:?}\nallow_file_urls = true\n",
-        cluster.url("trainyard")
-    );
-    let daemon = Daemon::production(&place, &configuration);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let sick = daemon.json(&["dag", "trigger", "sick"])["id"]
-        .as_i64()
-        .unwrap();
-    until_true("the start of the stage", BOUND, || witness.count("up") == 1);
+    let mut scene = Scene::plan()
+        .configuration("")
+        .file("dags/sick.yaml", &dag_file("hangs"))
+        .file("dags/well.yaml", GOOD)
+        .begin();
+    let sick = scene.trigger("sick", &[]);
+    until_true("the start of the stage", BOUND, || {
+        scene.witness().count("up") == 1
+    });
     let spoil = "update dag_version v set spec = '{\"format\": 1, \"stages\": 17}' from dag d
          where d.id = v.dag and d.name = 'sick'";
-    let _ = cluster.sql("trainyard", spoil);
+    let _ = scene.database.sql(spoil);
 
     // The next daemon has to read what the last one knew by heart.
-    daemon.kill();
-    let daemon = Daemon::production(&place, &configuration);
+    scene.restart();
+    let daemon = &scene.daemon;
     let held = until("a quarantine", BOUND, || {
         let listed = daemon.json(&["quarantine", "list"]);
         match items(&listed).first() {
@@ -55,17 +40,14 @@ fn an_unreadable_run_is_quarantined_shown_and_ended_by_hand() {
     let refused = daemon.cli(&["run", "why", &sick.to_string()]);
     assert_eq!(refused.code, Some(3), "{refused:#?}");
     assert!(refused.stderr.contains("quarantined since"), "{refused:#?}");
-    let instance = cluster.sql("trainyard", "select id from instance");
+    let instance = scene.database.sql("select id from instance");
     assert_eq!(
         containers_of(instance.trim()).len(),
         1,
         "its container is left alone"
     );
 
-    let well = daemon.json(&["dag", "trigger", "well"])["id"]
-        .as_i64()
-        .unwrap();
-    assert_eq!(daemon.finished_run(well, BOUND)["state"], "succeeded");
+    assert_eq!(scene.run("well", &[])["state"], "succeeded");
 
     let _ = daemon.cli(&["run", "cancel", &sick.to_string()]).good();
     let runs = daemon.json(&["run", "list"]);
@@ -81,15 +63,13 @@ fn an_unreadable_run_is_quarantined_shown_and_ended_by_hand() {
     until_true("the removal of its container", BOUND, || {
         containers_of(instance.trim()).is_empty()
     });
-    assert_eq!(witness.count("up"), 1, "nothing ran twice");
+    assert_eq!(scene.witness().count("up"), 1, "nothing ran twice");
 }
 
 #[test]
 fn fifty_poisoned_files_do_not_stop_a_good_one() {
-    let good = format!(
-        "triggers: {{push: {{}}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n"
-    );
-    let scene = Scene::with(&[("dags/good.yaml", &good)]);
+    let good = GOOD;
+    let scene = Scene::with(&[("dags/good.yaml", good)]);
     let poison = |number: usize| match number % 5 {
         0 => good[..good.len() - 1 - number].to_owned(),
         1 => "[".repeat(1000 * number),
@@ -112,10 +92,8 @@ fn fifty_poisoned_files_do_not_stop_a_good_one() {
         .collect();
     let changed = format!("{good}# again\n");
     pushed.push(("dags/good.yaml", &changed));
-    scene.remote.push("main", &pushed);
-    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
-    let id = scene.daemon.runs(1, BOUND)[0];
-    assert_eq!(scene.daemon.finished_run(id, BOUND)["state"], "succeeded");
+    scene.update(&pushed);
+    assert_eq!(scene.finished(scene.first_run())["state"], "succeeded");
     let shown = scene.daemon.cli(&["repo", "show", "model"]).good().stdout;
     for number in [1, 25, 50] {
         let file = format!("dags/poison{number}.yaml");

@@ -4,19 +4,13 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use trainyard_tests::cli::command;
 use trainyard_tests::daemon::{Daemon, http_client};
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
+use trainyard_tests::scene::{BOUND, Scene, WEBHOOK_SECRET};
 use trainyard_tests::wait::until;
 use trainyard_tests::webhook::{Delivery, sign};
-use trainyard_tests::witness::Witness;
-
-const BOUND: Duration = Duration::from_secs(600);
-const SECRET: &str = "a-webhook-secret-of-32-characters";
 
 /// More than nginx takes by itself, and less than `limits.webhook`.
 const LARGE: usize = 4 << 20;
@@ -162,39 +156,26 @@ fn send(delivery: &Delivery, url: &str) -> u16 {
 
 /// A repo whose stage prints a line and waits, followed by a daemon behind the proxy.
 fn a_large_webhook_and_a_followed_log_pass(proxy: impl FnOnce(&Daemon, &Place) -> Proxy) {
-    let place = Place::new();
-    let witness = Witness::new();
-    let text = format!(
-        "triggers: {{push: {{}}}}\nenv: {{WITNESS: '{}'}}\nstages:\n  say:\n    image: '{IMAGE}'\n    \
-         run: echo begun; wget -q -O- \"$WITNESS/gate/go\" >/dev/null; echo ended\n",
-        witness.address()
-    );
-    let remote = Remote::new(&place, "model");
-    let before = remote.push("main", &[("dags/say.yaml", &text)]);
-    let daemon = Daemon::dev(&place, &["--poll-every", "1h"]);
-    let added = [
-        "repo",
-        "add",
-        "model",
-        &remote.url(),
-        "--webhook-secret",
-        "-",
-    ];
-    let _ = daemon.cli_with_input(&added, SECRET).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let after = remote.push("main", &[("change", "1")]);
-    let proxy = proxy(&daemon, &place);
+    let scene = Scene::plan()
+        .options(&["--poll-every", "1h"])
+        .webhooks()
+        .dag("followed_log")
+        .begin();
+    let (daemon, place) = (&scene.daemon, &scene.place);
+    let before = scene.remote.head();
+    let after = scene.push("main", &[("change", "1")]);
+    let proxy = proxy(daemon, place);
 
-    let delivery = Delivery::of_push(SECRET, "d-1", "main", &before, &after);
+    let delivery = scene.delivery("d-1", &before, &after);
     let body = format!("{}{}", delivery.body, " ".repeat(LARGE));
     let delivery = Delivery {
-        signature: sign(SECRET, &body),
+        signature: sign(WEBHOOK_SECRET, &body),
         body,
         ..delivery
     };
     assert_eq!(send(&delivery, &proxy.url), 202);
 
-    let run = daemon.runs(1, BOUND)[0].to_string();
+    let run = scene.first_run().to_string();
     let certificate = place.join("fullchain.pem").display().to_string();
     let mut variables = vec![
         ("TRAINYARD_URL", proxy.url.as_str()),
@@ -211,7 +192,7 @@ fn a_large_webhook_and_a_followed_log_pass(proxy: impl FnOnce(&Daemon, &Place) -
     // The stage ends only after its first line came through the proxy.
     let first = lines.next().unwrap().unwrap();
     assert!(first.ends_with("begun"), "{first}");
-    witness.open("go");
+    scene.witness().open("go");
     let last = lines.map(Result::unwrap).last().unwrap();
     assert!(last.ends_with("ended"), "{last}");
     assert!(follower.wait().unwrap().success());

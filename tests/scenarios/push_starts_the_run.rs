@@ -1,129 +1,85 @@
 //! A push starts the runs whose triggers match, at the pushed commit, reported by webhook or found by polling.
 
-use std::time::Duration;
-
 use trainyard_tests::daemon::{Daemon, stage};
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
-use trainyard_tests::remote::{Remote, git};
+use trainyard_tests::remote::git;
+use trainyard_tests::scene::{BOUND, Scene, dag_file, saying};
 use trainyard_tests::shown::items;
-use trainyard_tests::webhook::Delivery;
 
-const BOUND: Duration = Duration::from_secs(600);
-const SECRET: &str = "a-webhook-secret-of-32-characters";
-
-fn dag(triggers: &str, text: &str) -> String {
-    format!("triggers: {{{triggers}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo {text}}}}}\n")
-}
-
-/// A daemon that follows a remote with one commit, and knows that commit.
-fn following(place: &Place, more: &[&str], files: &[(&str, &str)]) -> (Daemon, Remote, String) {
-    let remote = Remote::new(place, "model");
-    let first = remote.push("main", files);
-    let daemon = Daemon::dev(place, more);
-    let added = [
-        "repo",
-        "add",
-        "model",
-        &remote.url(),
-        "--webhook-secret",
-        "-",
-    ];
-    let _ = daemon.cli_with_input(&added, SECRET).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    (daemon, remote, first)
+/// A daemon that knows these files, and polls so rarely that something else has to make it look.
+fn following(files: &[(&str, &str)]) -> Scene {
+    let plan = Scene::plan().options(&["--poll-every", "1h"]).webhooks();
+    let files = files.iter();
+    files
+        .fold(plan, |plan, (path, text)| plan.file(path, text))
+        .begin()
 }
 
 #[test]
 fn a_signed_webhook_starts_the_run_at_the_pushed_commit() {
-    let place = Place::new();
     let file = "dags/say.yaml";
-    let old = dag("push: {branches: [main]}", "old");
-    let (daemon, remote, before) = following(&place, &["--poll-every", "1h"], &[(file, &old)]);
+    let scene = following(&[(file, &saying("push: {branches: [main]}", "old"))]);
     assert_eq!(
-        daemon.run_ids(),
+        scene.daemon.run_ids(),
         [0; 0],
         "taking stock of a repo starts nothing"
     );
 
-    let after = remote.push("main", &[(file, &dag("push: {branches: [main]}", "new"))]);
-    let delivery = Delivery::of_push(SECRET, "d-1", "main", &before, &after);
-    assert_eq!(delivery.send(daemon.url(), "model") / 100, 2);
+    let before = scene.remote.head();
+    let new = saying("push: {branches: [main]}", "new");
+    let after = scene.push("main", &[(file, &new)]);
+    let delivery = scene.delivery("d-1", &before, &after);
+    assert_eq!(delivery.send(scene.daemon.url(), "model") / 100, 2);
 
-    let id = daemon.runs(1, BOUND)[0];
-    let run = daemon.finished_run(id, BOUND);
+    let run = scene.finished(scene.first_run());
     assert_eq!(run["state"], "succeeded", "{run}");
     assert_eq!(run["commit"], after.as_str());
-    let log = daemon.cli(&["run", "logs", &id.to_string()]).good();
+    let log = scene.log(&run);
     assert!(
-        log.stdout.contains("new"),
-        "the file is read at the pushed commit: {log:#?}"
+        log.contains("new"),
+        "the file is read at the pushed commit: {log}"
     );
 }
 
 #[test]
 fn a_push_without_a_webhook_is_found_by_polling() {
-    let place = Place::new();
-    let text = dag("push: {}", "hi");
-    let (daemon, remote, _) =
-        following(&place, &["--poll-every", "1s"], &[("dags/say.yaml", &text)]);
-    let after = remote.push("main", &[("README.md", "more")]);
-    let id = daemon.runs(1, BOUND)[0];
-    assert_eq!(daemon.finished_run(id, BOUND)["commit"], after.as_str());
+    let scene = Scene::plan()
+        .options(&["--poll-every", "1s"])
+        .file("dags/say.yaml", &saying("push: {}", "hi"))
+        .begin();
+    let after = scene.push("main", &[("README.md", "more")]);
+    let run = scene.finished(scene.first_run());
+    assert_eq!(run["commit"], after.as_str());
 }
 
 #[test]
 fn branch_and_path_filters_decide_which_dags_run() {
-    let place = Place::new();
-    let files = [
-        (
-            "dags/source.yaml",
-            dag("push: {branches: [main], paths: [\"src/**\"]}", "source"),
-        ),
-        (
-            "dags/release.yaml",
-            dag("push: {branches: [\"release/*\"]}", "release"),
-        ),
-    ];
-    let files: Vec<(&str, &str)> = files
-        .iter()
-        .map(|(name, text)| (*name, text.as_str()))
-        .collect();
-    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &files);
+    let source = saying("push: {branches: [main], paths: [\"src/**\"]}", "source");
+    let release = saying("push: {branches: [\"release/*\"]}", "release");
+    let scene = following(&[
+        ("dags/source.yaml", &source),
+        ("dags/release.yaml", &release),
+    ]);
 
-    remote.push("main", &[("README.md", "no source")]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    remote.push("main", &[("src/train.py", "pass")]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    remote.push("release/1", &[("src/train.py", "pass # 1")]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    scene.update(&[("README.md", "no source")]);
+    scene.update(&[("src/train.py", "pass")]);
+    scene.push("release/1", &[("src/train.py", "pass # 1")]);
+    scene.sync();
 
-    let ids = daemon.runs(2, BOUND);
+    let ids = scene.daemon.runs(2, BOUND).into_iter();
     let dags: Vec<String> = ids
-        .iter()
-        .map(|id| {
-            daemon.finished_run(*id, BOUND)["dag"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|id| scene.finished(id)["dag"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(dags, ["model/source", "model/release"]);
 }
 
 #[test]
 fn the_source_tree_of_the_commit_is_the_working_directory() {
-    let place = Place::new();
-    let text = format!(
-        "triggers: {{push: {{}}}}\nstages:\n  look:\n    image: \"{IMAGE}\"\n    run: |\n      cat data.txt\n      pwd\n      echo changed > data.txt\n"
-    );
-    let (daemon, remote, _) = following(&place, &[], &[("dags/look.yaml", &text)]);
-    remote.push("main", &[("data.txt", "from the commit\n")]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let id = daemon.runs(1, BOUND)[0];
-    let run = daemon.finished_run(id, BOUND);
+    let scene = Scene::of("source_tree");
+    scene.update(&[("data.txt", "from the commit\n")]);
+    let run = scene.finished(scene.first_run());
     assert_eq!(stage(&run, "look")["state"], "succeeded", "{run}");
-    let log = daemon.cli(&["run", "logs", &id.to_string()]).good().stdout;
+    let log = scene.log(&run);
     assert!(
         log.contains("from the commit") && log.contains("/workspace"),
         "{log}"
@@ -149,14 +105,12 @@ const MONTHLY: &str = "schedule: [{cron: \"@monthly\"}], push: {branches: [\"*\"
 
 #[test]
 fn the_followed_branch_moves_with_the_remotes_default_at_the_next_look() {
-    let place = Place::new();
-    let file = dag(MONTHLY, "one");
-    let (daemon, remote, _) =
-        following(&place, &["--poll-every", "1h"], &[("dags/one.yaml", &file)]);
+    let scene = following(&[("dags/one.yaml", &saying(MONTHLY, "one"))]);
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     std::fs::remove_file(remote.tree().join("dags/one.yaml")).unwrap();
-    remote.push("trunk", &[("dags/two.yaml", &dag(MONTHLY, "two"))]);
+    scene.push("trunk", &[("dags/two.yaml", &saying(MONTHLY, "two"))]);
     assert_eq!(
-        followed(&daemon),
+        followed(daemon),
         ("main".to_owned(), vec!["one".to_owned()])
     );
     let runs = daemon.run_ids();
@@ -164,7 +118,7 @@ fn the_followed_branch_moves_with_the_remotes_default_at_the_next_look() {
     for (branch, dag) in [("trunk", "two"), ("main", "one"), ("trunk", "two")] {
         remote.make_default(branch);
         let expected = (branch.to_owned(), vec![dag.to_owned()]);
-        assert_eq!(followed(&daemon), expected);
+        assert_eq!(followed(daemon), expected);
     }
     assert_eq!(
         daemon.run_ids(),
@@ -173,7 +127,7 @@ fn the_followed_branch_moves_with_the_remotes_default_at_the_next_look() {
     );
     remote.delete("main");
     assert_eq!(
-        followed(&daemon),
+        followed(daemon),
         ("trunk".to_owned(), vec!["two".to_owned()])
     );
 }
@@ -184,7 +138,7 @@ fn the_branch_that_a_checkout_is_on_when_it_is_added_is_followed_whatever_is_che
     let tree = place.join("work");
     git(place.path(), &["init", "-q", "-b", "main", "work"]);
     let commit = |file: &str| {
-        place.write(&format!("work/dags/{file}.yaml"), &dag(MONTHLY, file));
+        place.write(&format!("work/dags/{file}.yaml"), &saying(MONTHLY, file));
         git(&tree, &["add", "-A"]);
         git(&tree, &["commit", "-q", "-m", file]);
     };
@@ -224,29 +178,22 @@ fn the_branch_that_a_checkout_is_on_when_it_is_added_is_followed_whatever_is_che
 
 #[test]
 fn the_log_names_large_files_and_submodules_that_a_tree_lacks() {
-    let place = Place::new();
-    let text = dag("push: {}", "trained");
-    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);
-    std::fs::create_dir_all(remote.tree().join("vendor/library")).unwrap();
+    let scene = following(&[]);
+    let tree = scene.remote.tree();
+    std::fs::create_dir_all(tree.join("vendor/library")).unwrap();
     let link = format!("160000,{},vendor/library", "1".repeat(40));
-    git(
-        remote.tree(),
-        &["update-index", "--add", "--cacheinfo", &link],
-    );
+    git(tree, &["update-index", "--add", "--cacheinfo", &link]);
     let pointer = format!(
         "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 9\n",
         "0".repeat(64)
     );
-    remote.push(
-        "main",
-        &[("dags/say.yaml", &text), ("data/rows.bin", &pointer)],
-    );
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let id = daemon.runs(1, BOUND)[0];
-    assert_eq!(daemon.finished_run(id, BOUND)["state"], "succeeded");
+    let text = saying("push: {}", "trained");
+    scene.update(&[("dags/say.yaml", &text), ("data/rows.bin", &pointer)]);
+    let id = scene.first_run();
+    assert_eq!(scene.finished(id)["state"], "succeeded");
     for command in ["logs", "show"] {
-        let said = daemon.cli(&["run", command, &id.to_string()]).good().stdout;
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = scene.daemon.cli(&["run", command, &id.to_string()]).good();
+        let said = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
             said.contains("data/rows.bin is a pointer of Git LFS")
                 && said.contains("vendor/library is a git submodule"),
@@ -257,26 +204,20 @@ fn the_log_names_large_files_and_submodules_that_a_tree_lacks() {
 
 #[test]
 fn a_stage_that_wants_them_gets_the_contents_of_git_lfs() {
-    let place = Place::new();
-    let text = format!(
-        "triggers: {{push: {{}}}}\nstages:\n  look:\n    image: \"{IMAGE}\"\n    checkout: {{lfs: true}}\n    run: cat data/rows.bin\n"
-    );
-    let (daemon, remote, _) = following(&place, &["--poll-every", "1h"], &[]);
+    let scene = following(&[]);
     // The SHA-256 of `rows of data\n`, in the folder that `git lfs` keeps its contents in.
     let oid = "aaf75339006990f48b39b4840907ae391d311719b32cba99a792cdf1c11f27cc";
     let kept = format!("model.git/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]);
-    place.write(&kept, "rows of data\n");
+    scene.place.write(&kept, "rows of data\n");
     let pointer =
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 13\n");
-    remote.push(
-        "main",
-        &[("dags/look.yaml", &text), ("data/rows.bin", &pointer)],
-    );
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let id = daemon.runs(1, BOUND)[0];
-    let run = daemon.finished_run(id, BOUND);
+    scene.update(&[
+        ("dags/look.yaml", &dag_file("lfs")),
+        ("data/rows.bin", &pointer),
+    ]);
+    let run = scene.finished(scene.first_run());
     assert_eq!(run["state"], "succeeded", "{run}");
-    let log = daemon.cli(&["run", "logs", &id.to_string()]).good().stdout;
+    let log = scene.log(&run);
     assert!(
         log.contains("rows of data") && !log.contains("pointer"),
         "{log}"

@@ -3,16 +3,13 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use trainyard_tests::cli::binary;
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
 use trainyard_tests::remote::git;
+use trainyard_tests::scene::{BOUND, dag_file};
 use trainyard_tests::wait::until_true;
 use trainyard_tests::witness::Witness;
-
-const BOUND: Duration = Duration::from_secs(600);
 
 /// The commands in the README after these words.
 fn commands(words: &str) -> &'static str {
@@ -74,12 +71,7 @@ fn repository(folder: &Path, dag: &str) {
 fn two_daemons_of_the_readme_survive_the_loss_of_one_and_show_the_run() {
     let place = Place::new();
     let witness = Witness::new();
-    let dag = format!(
-        "env: {{WITNESS: '{}'}}\nstages:\n  train:\n    image: '{IMAGE}'\n    run: |\n      \
-         wget -q -O- \"$WITNESS/started\" >/dev/null\n      \
-         wget -q -O- \"$WITNESS/gate/go\" >/dev/null\n      echo trained\n",
-        witness.address()
-    );
+    let dag = dag_file("gated_training").replace("http://witness", witness.address());
     repository(&place.join("src/churn"), &dag);
     // Any free port, as other tests run at the same time.
     let daemons = commands("Two daemons that share one Postgres")

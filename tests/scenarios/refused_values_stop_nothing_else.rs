@@ -1,76 +1,48 @@
 //! A value that Postgres cannot keep, such as a NUL from outside, is reported where it came from, and stops nothing
 //! else.
 
-use serde_json::Value;
-use trainyard_tests::cluster::Cluster;
-use trainyard_tests::daemon::{Daemon, items, stage};
-use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
-use trainyard_tests::scene::BOUND;
+use trainyard_tests::daemon::{items, stage};
+use trainyard_tests::scene::{BOUND, Scene, dag_file};
 use trainyard_tests::wait::until;
 
-/// A daemon that runs nothing in earnest, and the remote that it follows.
-struct Scene {
-    daemon: Daemon,
-    remote: Remote,
-    cluster: Cluster,
-    _place: Place,
+/// A daemon that runs nothing in earnest, and does not follow the remote yet.
+fn unsynced(files: &[(&str, &str)]) -> Scene {
+    let plan = Scene::plan().configuration("executor = \"fake\"\n");
+    let files = files.iter();
+    files
+        .fold(plan, |plan, (path, text)| plan.file(path, text))
+        .begin_without_repo()
 }
 
-impl Scene {
-    /// The repo is not followed yet.
-    fn with(files: &[(&str, &str)]) -> Self {
-        let place = Place::new();
-        let cluster = Cluster::start(&place);
-        let remote = Remote::new(&place, "model");
-        remote.push("main", files);
-        let configuration = format!(
-            "database_url = {:?}\nallow_file_urls = true\nexecutor = \"fake\"\n",
-            cluster.url("trainyard")
-        );
-        let daemon = Daemon::production(&place, &configuration);
-        Self {
-            daemon,
-            remote,
-            cluster,
-            _place: place,
-        }
-    }
+/// The first sync of the remote is over.
+fn synced(files: &[(&str, &str)]) -> Scene {
+    let scene = unsynced(files);
+    follow(&scene);
+    scene.sync();
+    scene
+}
 
-    /// The first sync of the remote is over.
-    fn synced(files: &[(&str, &str)]) -> Self {
-        let scene = Self::with(files);
-        scene.follow();
-        let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
-        scene
-    }
+fn follow(scene: &Scene) {
+    let add = ["repo", "add", "model", &scene.remote.url(), "--no-wait"];
+    let _ = scene.daemon.cli(&add).good();
+}
 
-    fn follow(&self) {
-        let add = ["repo", "add", "model", &self.remote.url(), "--no-wait"];
-        let _ = self.daemon.cli(&add).good();
-    }
+fn refuse(scene: &Scene, table: &str, check: &str) {
+    let refuse = format!("alter table {table} add constraint refusing check ({check})");
+    let _ = scene.database.sql(&refuse);
+}
 
-    fn refuse(&self, table: &str, check: &str) {
-        let refuse = format!("alter table {table} add constraint refusing check ({check})");
-        let _ = self.cluster.sql("trainyard", &refuse);
-    }
+fn shown(scene: &Scene) -> String {
+    let shown = scene.daemon.cli(&["repo", "show", "model"]).good();
+    shown.stdout
+}
 
-    fn trigger(&self, dag: &str) -> i64 {
-        let run = self.daemon.json(&["dag", "trigger", dag]);
-        run["id"].as_i64().unwrap()
-    }
-
-    fn shown(&self) -> String {
-        let shown = self.daemon.cli(&["repo", "show", "model"]).good();
-        shown.stdout
-    }
-
-    fn branches(&self) -> Vec<String> {
-        let shown = self.daemon.json(&["repo", "show", "model"]);
-        let branches = shown["branches"].as_array().unwrap().iter();
-        let name = |branch: &Value| branch["name"].as_str().unwrap().to_owned();
-        branches.map(name).collect()
-    }
+fn branches(scene: &Scene) -> Vec<String> {
+    let shown = scene.daemon.json(&["repo", "show", "model"]);
+    let branches = shown["branches"].as_array().unwrap().iter();
+    branches
+        .map(|branch| branch["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 const SAY: &str =
@@ -78,17 +50,8 @@ const SAY: &str =
 
 #[test]
 fn a_metric_with_a_nul_in_its_name_fails_its_stage() {
-    let text = r#"stages:
-  measure:
-    image: x
-    checkout: false
-    metrics: metrics.json
-    run: |
-      fake
-      metrics={"a\u0000b": 1}
-"#;
-    let scene = Scene::synced(&[("dags/dag.yaml", text)]);
-    let run = scene.daemon.finished_run(scene.trigger("dag"), BOUND);
+    let scene = synced(&[("dags/dag.yaml", &dag_file("nul_in_a_metric"))]);
+    let run = scene.run("dag", &[]);
     let reason = &stage(&run, "measure")["reason"];
     assert_eq!(reason["code"], "invalid_metrics", "{run}");
     let message = reason["message"].as_str().unwrap();
@@ -97,9 +60,9 @@ fn a_metric_with_a_nul_in_its_name_fails_its_stage() {
 
 #[test]
 fn an_attempt_whose_end_is_refused_ends_all_the_same() {
-    let scene = Scene::synced(&[("dags/say.yaml", SAY)]);
-    scene.refuse("attempt", "outcome <> 'succeeded'");
-    let run = scene.daemon.finished_run(scene.trigger("say"), BOUND);
+    let scene = synced(&[("dags/say.yaml", SAY)]);
+    refuse(&scene, "attempt", "outcome <> 'succeeded'");
+    let run = scene.run("say", &[]);
     let reason = &stage(&run, "say")["reason"];
     assert_eq!(run["state"], "errored", "{run}");
     assert_eq!(reason["code"], "internal", "{run}");
@@ -112,16 +75,16 @@ fn an_attempt_whose_end_is_refused_ends_all_the_same() {
 #[test]
 fn a_run_whose_log_is_refused_is_quarantined_until_it_is_cancelled() {
     let text = "stages: {say: {image: x, checkout: false, run: \"fake\\nlog=hi\\nhang\"}}\n";
-    let scene = Scene::synced(&[("dags/log.yaml", text), ("dags/say.yaml", SAY)]);
-    scene.refuse("log_chunk", "length = 0");
-    let sick = scene.trigger("log");
+    let scene = synced(&[("dags/log.yaml", text), ("dags/say.yaml", SAY)]);
+    refuse(&scene, "log_chunk", "length = 0");
+    let sick = scene.trigger("log", &[]);
     let held = until("a quarantine", BOUND, || {
         let listed = scene.daemon.json(&["quarantine", "list"]);
         items(&listed).first().cloned().ok_or(listed.to_string())
     });
     assert_eq!(held["name"], sick.to_string(), "{held}");
     assert!(held["reason"].as_str().unwrap().contains("23514"), "{held}");
-    let well = scene.daemon.finished_run(scene.trigger("say"), BOUND);
+    let well = scene.run("say", &[]);
     assert_eq!(well["state"], "succeeded", "{well}");
     let sick = sick.to_string();
     let _ = scene.daemon.cli(&["run", "cancel", &sick]).good();
@@ -131,7 +94,7 @@ fn a_run_whose_log_is_refused_is_quarantined_until_it_is_cancelled() {
 
 #[test]
 fn a_nul_in_a_file_is_that_file_s_fault_and_the_rest_is_followed() {
-    let scene = Scene::synced(&[("dags/good.yaml", SAY)]);
+    let scene = synced(&[("dags/good.yaml", SAY)]);
     let name = format!("name: \"\\0\"\n{SAY}");
     let script = SAY.replace("\"true\"", "\"a\\x00b\"");
     let changed = format!("{SAY}# again\n");
@@ -140,50 +103,47 @@ fn a_nul_in_a_file_is_that_file_s_fault_and_the_rest_is_followed() {
         ("dags/name.yaml", &name),
         ("dags/script.yaml", &script),
     ];
-    scene.remote.push("main", &files);
-    scene.remote.push("other", &[]);
-    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
-    let id = scene.daemon.runs(1, BOUND)[0];
-    assert_eq!(scene.daemon.finished_run(id, BOUND)["state"], "succeeded");
-    let shown = scene.shown();
+    scene.push("main", &files);
+    scene.push("other", &[]);
+    scene.sync();
+    assert_eq!(scene.finished(scene.first_run())["state"], "succeeded");
+    let shown = shown(&scene);
     for fault in ["dags/name.yaml:1:7", "dags/script.yaml:2:", "NUL character"] {
         assert!(shown.contains(fault), "{fault} is shown: {shown}");
     }
-    assert_eq!(scene.branches(), ["main", "other"]);
+    assert_eq!(branches(&scene), ["main", "other"]);
 }
 
 #[test]
 fn a_branch_that_is_refused_is_reported_and_the_others_are_followed() {
-    let scene = Scene::with(&[("dags/say.yaml", SAY)]);
-    scene.remote.push("a-sick-one", &[]);
-    scene.remote.push("well", &[]);
-    scene.refuse("repo_ref", "branch <> 'a-sick-one'");
-    scene.follow();
+    let scene = unsynced(&[("dags/say.yaml", SAY)]);
+    scene.push("a-sick-one", &[]);
+    scene.push("well", &[]);
+    refuse(&scene, "repo_ref", "branch <> 'a-sick-one'");
+    follow(&scene);
     let reported = scene.daemon.cli(&["repo", "sync", "model"]);
     assert!(
         reported.stderr.contains("branch a-sick-one"),
         "{reported:#?}"
     );
     assert!(reported.stderr.contains("23514"), "{reported:#?}");
-    assert!(scene.shown().contains("branch a-sick-one"));
+    assert!(shown(&scene).contains("branch a-sick-one"));
 
     // Pushes to the others start runs from now on, though that one is never recorded.
-    scene.remote.push("main", &[("more", "1")]);
+    scene.push("main", &[("more", "1")]);
     let reported = scene.daemon.cli(&["repo", "sync", "model"]);
     assert!(
         reported.stderr.contains("branch a-sick-one"),
         "{reported:#?}"
     );
-    let run = scene
-        .daemon
-        .finished_run(scene.daemon.runs(1, BOUND)[0], BOUND);
+    let run = scene.finished(scene.first_run());
     assert_eq!(run["branch"], "main", "{run}");
-    assert_eq!(scene.branches(), ["main", "well"]);
+    assert_eq!(branches(&scene), ["main", "well"]);
 }
 
 #[test]
 fn a_request_with_a_nul_is_answered_in_words() {
-    let scene = Scene::synced(&[("dags/say.yaml", SAY)]);
+    let scene = synced(&[("dags/say.yaml", SAY)]);
     let repo = format!(
         r#"{{"name": "other", "url": {:?}, "branch": "a\u0000"}}"#,
         scene.remote.url()

@@ -1,37 +1,20 @@
 //! A run by hand is of the branch as its remote has it now; if the remote cannot be read, the answer says so.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use trainyard_tests::daemon::Daemon;
-use trainyard_tests::engine::IMAGE;
-use trainyard_tests::place::Place;
 use trainyard_tests::remote::{Remote, git};
-use trainyard_tests::scene::BOUND;
+use trainyard_tests::scene::{Scene, WEBHOOK_SECRET, saying};
 use trainyard_tests::shown::items;
 use trainyard_tests::webhook::{Delivery, NO_COMMIT};
 
-const SECRET: &str = "a-webhook-secret-of-32-characters";
-
-fn dag(triggers: &str, text: &str) -> String {
-    format!("triggers: {{{triggers}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo {text}}}}}\n")
-}
-
-/// A daemon that looks by itself once an hour, and knows the first commit of a remote.
-fn following(place: &Place, text: &str) -> (Daemon, Remote, String) {
-    let remote = Remote::new(place, "model");
-    let first = remote.push("main", &[("dags/say.yaml", text)]);
-    let daemon = Daemon::dev(place, &["--poll-every", "1h"]);
-    let add = [
-        "repo",
-        "add",
-        "model",
-        &remote.url(),
-        "--webhook-secret",
-        "-",
-    ];
-    let _ = daemon.cli_with_input(&add, SECRET).good();
-    (daemon, remote, first)
+/// A daemon that looks by itself once an hour, and the first commit of its remote.
+fn following(text: &str) -> (Scene, String) {
+    let scene = Scene::plan()
+        .options(&["--poll-every", "1h"])
+        .webhooks()
+        .file("dags/say.yaml", text)
+        .begin();
+    let first = scene.remote.head();
+    (scene, first)
 }
 
 fn id(started: &Value) -> i64 {
@@ -40,8 +23,8 @@ fn id(started: &Value) -> i64 {
 
 #[test]
 fn a_run_by_hand_is_of_the_newest_commit_before_any_poll() {
-    let place = Place::new();
-    let (daemon, remote, _) = following(&place, &dag("", "one; exit 1"));
+    let (scene, _) = following(&saying("", "one; exit 1"));
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     let newest = |more: &str| remote.push("main", &[("more", more)]);
     let tag = || {
         git(
@@ -54,7 +37,7 @@ fn a_run_by_hand_is_of_the_newest_commit_before_any_poll() {
     let started = daemon.json(&["dag", "trigger", "say"]);
     assert_eq!(started["commit"], head.as_str(), "{started}");
     assert_eq!(started["branch"], "main", "{started}");
-    let first = daemon.finished_run(id(&started), BOUND);
+    let first = scene.finished(id(&started));
     assert_eq!(first["commit"], head.as_str());
 
     let head = newest("2");
@@ -81,11 +64,11 @@ fn a_run_by_hand_is_of_the_newest_commit_before_any_poll() {
 
 #[test]
 fn a_dag_whose_file_was_pushed_just_now_is_found_by_a_trigger() {
-    let place = Place::new();
-    let (daemon, remote, _) = following(&place, &dag("", "one"));
+    let (scene, _) = following(&saying("", "one"));
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     for (file, name) in [("two", "two"), ("three", "model/three")] {
         let path = format!("dags/{file}.yaml");
-        let head = remote.push("main", &[(path.as_str(), dag("", file).as_str())]);
+        let head = remote.push("main", &[(path.as_str(), saying("", file).as_str())]);
         let started = daemon.json(&["dag", "trigger", name]);
         assert_eq!(started["commit"], head.as_str(), "{started}");
     }
@@ -95,8 +78,8 @@ fn a_dag_whose_file_was_pushed_just_now_is_found_by_a_trigger() {
 
 #[test]
 fn triggers_at_the_same_time_all_run_the_newest_commit() {
-    let place = Place::new();
-    let (daemon, remote, _) = following(&place, &dag("", "one"));
+    let (scene, _) = following(&saying("", "one"));
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     let head = remote.push("main", &[("more", "1")]);
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -110,8 +93,8 @@ fn triggers_at_the_same_time_all_run_the_newest_commit() {
 
 #[test]
 fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
-    let place = Place::new();
-    let (daemon, _remote, first) = following(&place, &dag("", "one; exit 1"));
+    let (scene, first) = following(&saying("", "one; exit 1"));
+    let (daemon, place) = (&scene.daemon, &scene.place);
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
     let reported = format!(": commit {} of branch main, last seen ", &first[..10]);
     let mut run = String::new();
@@ -121,7 +104,7 @@ fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
         vec!["run", "retry", "1", "--latest"],
     ] {
         if arguments[0] == "run" {
-            let _ = daemon.finished_run(1, BOUND);
+            let _ = scene.finished(1);
         }
         let answer = daemon.cli(&arguments).good().stdout;
         assert!(answer.contains("cannot reach the remote ("), "{answer}");
@@ -152,10 +135,10 @@ fn a_remote_that_is_gone_is_reported_with_the_commit_that_is_run_instead() {
 
 #[test]
 fn what_an_earlier_address_had_is_not_run_before_the_new_one_was_read() {
-    let place = Place::new();
-    let (daemon, remote, first) = following(&place, &dag("", "one; exit 1"));
+    let (scene, first) = following(&saying("", "one; exit 1"));
+    let (daemon, remote, place) = (&scene.daemon, &scene.remote, &scene.place);
     let started = daemon.json(&["dag", "trigger", "say"]);
-    let _ = daemon.finished_run(id(&started), BOUND);
+    let _ = scene.finished(id(&started));
     let nowhere = format!("file://{}", place.join("nowhere.git").display());
     let set = daemon.cli(&["repo", "set", "model", &nowhere]);
     assert_eq!(set.code, Some(3), "{set:?}");
@@ -188,10 +171,10 @@ fn what_an_earlier_address_had_is_not_run_before_the_new_one_was_read() {
 
 #[test]
 fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
-    let place = Place::new();
-    let (daemon, _remote, _) = following(&place, &dag("", "one"));
+    let (scene, _) = following(&saying("", "one"));
+    let (daemon, place) = (&scene.daemon, &scene.place);
     let started = daemon.json(&["dag", "trigger", "say"]);
-    let _ = daemon.finished_run(id(&started), BOUND);
+    let _ = scene.finished(id(&started));
     std::fs::rename(place.join("model.git"), place.join("elsewhere")).unwrap();
     let refused = daemon.cli(&["run", "retry", "1", "--latest"]);
     for reported in ["nothing is left to run", "cannot reach the remote ("] {
@@ -201,8 +184,8 @@ fn a_retry_that_finds_nothing_to_run_says_that_there_may_be_a_newer_commit() {
 
 #[test]
 fn a_newest_commit_whose_dag_has_faults_is_reported_with_the_one_that_is_run() {
-    let place = Place::new();
-    let (daemon, remote, first) = following(&place, &dag("", "one"));
+    let (scene, first) = following(&saying("", "one"));
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     let head = remote.push("main", &[("dags/say.yaml", "stages: {}\n")]);
     let started = daemon.json(&["dag", "trigger", "say"]);
     assert_eq!(started["commit"], first.as_str(), "{started}");
@@ -215,8 +198,8 @@ fn a_newest_commit_whose_dag_has_faults_is_reported_with_the_one_that_is_run() {
 
 #[test]
 fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant() {
-    let place = Place::new();
-    let (daemon, remote, _) = following(&place, &dag("", "one"));
+    let (scene, _) = following(&saying("", "one"));
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     let url = remote.url();
     let added = daemon.cli(&["repo", "add", "other", &url, "--branch", "mian"]);
     assert_eq!(added.code, Some(3), "{added:?}");
@@ -257,8 +240,8 @@ fn a_branch_that_the_remote_does_not_have_is_refused_with_the_one_that_was_meant
 
 #[test]
 fn another_address_starts_nothing_and_later_pushes_there_do() {
-    let place = Place::new();
-    let (daemon, remote, first) = following(&place, &dag("push: {}", "one"));
+    let (scene, first) = following(&saying("push: {}", "one"));
+    let (daemon, remote, place) = (&scene.daemon, &scene.remote, &scene.place);
     let same = place.join("same.git");
     let clone = [
         "clone",
@@ -268,8 +251,8 @@ fn another_address_starts_nothing_and_later_pushes_there_do() {
         &same.display().to_string(),
     ];
     git(place.path(), &clone);
-    let newer = Remote::new(&place, "newer");
-    let head = newer.push("main", &[("dags/say.yaml", &dag("push: {}", "two"))]);
+    let newer = Remote::new(place, "newer");
+    let head = newer.push("main", &[("dags/say.yaml", &saying("push: {}", "two"))]);
     newer.push("topic", &[("more", "1")]);
 
     let same = format!("file://{}", same.display());
@@ -280,19 +263,19 @@ fn another_address_starts_nothing_and_later_pushes_there_do() {
         assert_eq!(daemon.run_ids(), [0; 0]);
     }
     let head = newer.push("main", &[("more", "2")]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let run = daemon.runs(1, Duration::from_secs(60))[0];
-    assert_eq!(daemon.finished_run(run, BOUND)["commit"], head.as_str());
+    scene.sync();
+    let run = scene.first_run();
+    assert_eq!(scene.finished(run)["commit"], head.as_str());
 }
 
 #[test]
 fn deliveries_are_listed_with_the_runs_that_came_of_them() {
-    let place = Place::new();
-    let (daemon, remote, first) = following(&place, &dag("push: {paths: [src]}", "one"));
+    let (scene, first) = following(&saying("push: {paths: [src]}", "one"));
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
     let send = |number: &str, branch: &str, before: &str, after: &str| {
-        let delivery = Delivery::of_push(SECRET, number, branch, before, after);
+        let delivery = Delivery::of_push(WEBHOOK_SECRET, number, branch, before, after);
         assert_eq!(delivery.send(daemon.url(), "model") / 100, 2);
-        let _ = daemon.cli(&["repo", "sync", "model"]).good();
+        scene.sync();
         let listed = daemon.json(&["repo", "deliveries", "model"]);
         items(&listed)[0]["result"]
             .as_str()
@@ -317,7 +300,7 @@ fn deliveries_are_listed_with_the_runs_that_came_of_them() {
     );
     // The look came first.
     let fourth = remote.push("main", &[("src", "2")]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    scene.sync();
     assert_eq!(send("d4", "main", &third, &fourth), "started run 2");
     assert_eq!(
         send("d5", "main", &second, &third),

@@ -8,24 +8,17 @@ use std::time::Duration;
 
 use trainyard_tests::cli;
 use trainyard_tests::daemon::{Daemon, Launch};
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
-use trainyard_tests::scene::BOUND;
+use trainyard_tests::scene::{BOUND, Scene, dag_file};
 use trainyard_tests::wait::until_true;
 
 #[test]
 fn a_repo_is_mended_and_removed_with_the_command_line_alone() {
-    let place = Place::new();
-    let remote = Remote::new(&place, "model");
-    let stage = |more: &str| format!("{{image: \"{IMAGE}\", run: echo hi, {more}}}");
-    let file = format!(
-        "stages:\n  extract: {}\n  upload: {}\n",
-        stage("secrets: [DSN], retry: {attempts: 3, backoff: 1s, on: [errored]}"),
-        stage("secrets: [BUCKET], needs: [extract]")
-    );
-    remote.push("main", &[("dags/train.yaml", &file)]);
-    let daemon = Daemon::dev(&place, &[]);
+    let file = dag_file("two_secrets");
+    let scene = Scene::plan()
+        .file("dags/train.yaml", &file)
+        .begin_without_repo();
+    let (daemon, remote) = (&scene.daemon, &scene.remote);
 
     let nowhere = remote.url().replace("model.git", "nowhere.git");
     let added = daemon.cli(&["repo", "add", "model", &nowhere]);
@@ -49,10 +42,7 @@ fn a_repo_is_mended_and_removed_with_the_command_line_alone() {
         daemon.readiness().0 == "ready"
     });
 
-    let run = daemon.json(&["dag", "trigger", "train"])["id"]
-        .as_i64()
-        .unwrap();
-    let run = daemon.finished_run(run, BOUND);
+    let run = scene.run("train", &[]);
     assert_eq!(run["state"], "errored", "{run}");
     let reason = run["reason"]["message"].as_str().unwrap();
     for reported in [
@@ -66,8 +56,7 @@ fn a_repo_is_mended_and_removed_with_the_command_line_alone() {
     assert_eq!(tries.len(), 1, "{run}");
 
     std::fs::remove_file(remote.tree().join("dags/train.yaml")).unwrap();
-    remote.push("main", &[]);
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
+    scene.update(&[]);
     for what in [["dag", "remove", "train"], ["repo", "remove", "model"]] {
         let asked = daemon.cli(&what);
         assert_eq!(asked.code, Some(2), "{asked:?}");
@@ -78,7 +67,7 @@ fn a_repo_is_mended_and_removed_with_the_command_line_alone() {
     assert_eq!(left["items"].as_array().unwrap().len(), 0, "{left}");
 }
 
-const FILE: &str = "stages: {a: {image: \"alpine:3\", run: \"true\"}}\n";
+const FILE: &str = "stages: {a: {image: alpine:3, run: \"true\"}}\n";
 
 /// A remote that lists branches for as long as git reads, fast enough for `git.slowest`.
 struct Endless {
@@ -147,10 +136,10 @@ fn mirrors(daemon: &Daemon) -> Vec<String> {
 
 #[test]
 fn a_remote_that_answers_without_end_keeps_neither_another_address_nor_a_removal_waiting() {
-    let place = Place::new();
-    let remote = Remote::new(&place, "model");
-    remote.push("main", &[("dags/train.yaml", FILE)]);
-    let (endless, daemon) = (Endless::new(), Daemon::dev(&place, &[]));
+    let scene = Scene::plan()
+        .file("dags/train.yaml", FILE)
+        .begin_without_repo();
+    let (endless, daemon, remote) = (Endless::new(), &scene.daemon, &scene.remote);
     let add = |name| {
         let add = ["repo", "add", name, &endless.url(), "--no-wait"];
         let _ = daemon.cli(&add).good();
@@ -161,27 +150,24 @@ fn a_remote_that_answers_without_end_keeps_neither_another_address_nor_a_removal
     let set = daemon.cli(&["repo", "set", "moved", &remote.url()]).good();
     assert!(set.stdout.contains("found 1 DAG on main"), "{set:?}");
     sync.recv_timeout(BOUND).unwrap();
-    let followed = mirrors(&daemon);
+    let followed = mirrors(daemon);
 
     let sync = add("gone");
     let _ = daemon.cli(&["repo", "remove", "gone", "--yes"]).good();
     sync.recv_timeout(BOUND).unwrap();
-    until_true("a removed mirror", BOUND, || mirrors(&daemon) == followed);
+    until_true("a removed mirror", BOUND, || mirrors(daemon) == followed);
 }
 
 #[test]
 fn mirrors_of_repos_that_another_daemon_removed_are_removed() {
-    let place = Place::new();
-    let remote = Remote::new(&place, "model");
-    remote.push("main", &[("dags/train.yaml", FILE)]);
-    let daemon = Daemon::dev(&place, &[]);
-    let _ = daemon.cli(&["repo", "add", "model", &remote.url()]).good();
-    let followed = mirrors(&daemon);
+    let scene = Scene::with(&[("dags/train.yaml", FILE)]);
+    let daemon = &scene.daemon;
+    let followed = mirrors(daemon);
     let left = "00000000-0000-7000-8000-000000000001.git";
     std::fs::create_dir_all(daemon.data().join("mirrors").join(left).join("objects")).unwrap();
     let _ = daemon.cli(&["gc"]).good();
     until_true("no mirror but that of the repo", BOUND, || {
-        mirrors(&daemon) == followed
+        mirrors(daemon) == followed
     });
 }
 

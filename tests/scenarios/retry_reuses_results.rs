@@ -1,15 +1,11 @@
 //! Stages are retried by their rule; a run that is retried from its failure reuses the results before it.
 
 use trainyard_tests::daemon::stage;
-use trainyard_tests::engine::IMAGE;
-use trainyard_tests::scene::{BOUND, Scene};
-use trainyard_tests::witness::Witness;
+use trainyard_tests::scene::{Scene, dag_file};
 
 #[test]
 fn a_stage_that_fails_at_first_succeeds_by_its_retry_rule() {
-    let scene = Scene::with_dag(&format!(
-        "stages: {{flaky: {{image: \"{IMAGE}\", run: 'test \"$TRAINYARD_ATTEMPT\" -eq 3', retry: {{attempts: 3, backoff: 10ms}}}}}}\n"
-    ));
+    let scene = Scene::of("flaky");
     let run = scene.run("dag", &[]);
     assert_eq!(run["state"], "succeeded", "{run}");
     assert_eq!(
@@ -21,34 +17,12 @@ fn a_stage_that_fails_at_first_succeeds_by_its_retry_rule() {
 
 #[test]
 fn retrying_from_the_failed_stage_reuses_the_stages_that_succeeded() {
-    let witness = Witness::new();
-    let scene = Scene::with_dag(&format!(
-        r#"env: {{WITNESS: "{}"}}
-stages:
-  make:
-    image: "{IMAGE}"
-    run: |
-      wget -q -O- "$WITNESS/make"
-      echo kept > "$OUTPUTS/x"
-    outputs: {{x: x}}
-  check:
-    needs: [make]
-    image: "{IMAGE}"
-    inputs: {{x: make.x}}
-    run: |
-      grep kept "$INPUTS/x"
-      wget -q -O- "$WITNESS/check"
-      test "$TRAINYARD_CAUSE" = retry
-"#,
-        witness.address()
-    ));
+    let scene = Scene::of("retried");
+    let witness = scene.witness();
     let first = scene.run("dag", &[]);
     assert_eq!(first["state"], "failed", "{first}");
-    let id = first["id"].to_string();
-    let again = scene.daemon.json(&["run", "retry", &id, "--from-failed"]);
-    let second = scene
-        .daemon
-        .finished_run(again["id"].as_i64().unwrap(), BOUND);
+    let id = first["id"].as_i64().unwrap();
+    let second = scene.finished(scene.retry(id, &["--from-failed"]));
     assert_eq!(
         second["state"],
         "succeeded",
@@ -62,35 +36,21 @@ stages:
     );
     assert_eq!((witness.count("make"), witness.count("check")), (1, 2));
 
-    let third = scene.daemon.json(&["run", "retry", &id, "--from", "make"]);
-    let _ = scene
-        .daemon
-        .finished_run(third["id"].as_i64().unwrap(), BOUND);
+    let _ = scene.finished(scene.retry(id, &["--from", "make"]));
     assert_eq!(witness.count("make"), 2);
 }
 
 #[test]
 fn a_run_is_resumed_with_the_fixed_code_and_names_the_reused_stages() {
-    let witness = Witness::new();
-    let dag = |check: &str| {
-        format!(
-            r#"env: {{WITNESS: "{}"}}
-stages:
-  make: {{image: "{IMAGE}", run: 'wget -q -O- "$WITNESS/make"; echo kept > "$OUTPUTS/x"', outputs: {{x: x}}}}
-  check: {{needs: [make], image: "{IMAGE}", inputs: {{x: make.x}}, run: '{check}'}}
-"#,
-            witness.address()
-        )
-    };
-    let scene = Scene::with_dag(&dag("grep lost $INPUTS/x"));
+    let scene = Scene::of("broken");
+    let witness = scene.witness();
     let first = scene.run("dag", &[]);
     assert_eq!(first["state"], "failed", "{first}");
     let id = first["id"].to_string();
 
-    let text = dag("grep kept $INPUTS/x; test -e fixed");
-    let fixed = [("dags/dag.yaml", text.as_str()), ("fixed", "")];
-    let head = scene.remote.push("main", &fixed);
-    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
+    let text =
+        dag_file("broken").replace("grep lost $INPUTS/x", "grep kept $INPUTS/x; test -e fixed");
+    let head = scene.update(&[("dags/dag.yaml", &text), ("fixed", "")]);
     let old = scene.daemon.json(&["run", "retry", &id, "--from-failed"]);
     let notes = old["notes"].to_string();
     assert!(
@@ -106,7 +66,7 @@ stages:
     let not_counted = "the changed files dags/dag.yaml, fixed do not count for them";
     assert!(notes.contains(not_counted), "{resumed}");
     let run = resumed["id"].as_i64().unwrap();
-    let run = scene.daemon.finished_run(run, BOUND);
+    let run = scene.finished(run);
     assert_eq!(run["state"], "succeeded", "{run}\n{}", scene.log(&run));
     assert_eq!(run["commit"].as_str(), Some(head.as_str()));
     assert_eq!(stage(&run, "make")["reused_from"], first["id"], "{run}");

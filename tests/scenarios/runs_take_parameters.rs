@@ -1,21 +1,10 @@
 //! Parameters are typed, bounded, and reach stages; `--ref` chooses the commit.
 
-use trainyard_tests::engine::IMAGE;
 use trainyard_tests::scene::Scene;
-
-fn scene() -> Scene {
-    Scene::with_dag(&format!(
-        r#"params:
-  epochs: {{type: integer, default: 10, minimum: 1}}
-  note: {{type: string, default: none}}
-stages: {{show: {{image: "{IMAGE}", run: 'echo "epochs=$TRAINYARD_PARAM_EPOCHS note=$TRAINYARD_PARAM_NOTE"'}}}}
-"#
-    ))
-}
 
 #[test]
 fn given_values_replace_defaults_and_never_reach_a_shell_as_code() {
-    let scene = scene();
+    let scene = Scene::of("params");
     let run = scene.run(
         "dag",
         &[
@@ -34,7 +23,7 @@ fn given_values_replace_defaults_and_never_reach_a_shell_as_code() {
 
 #[test]
 fn a_value_out_of_bounds_starts_nothing_and_says_why() {
-    let scene = scene();
+    let scene = Scene::of("params");
     let refused = scene
         .daemon
         .cli(&["dag", "trigger", "dag", "-p", "epochs=0", "-p", "epoch=1"]);
@@ -52,11 +41,11 @@ fn a_value_out_of_bounds_starts_nothing_and_says_why() {
 
 #[test]
 fn a_reference_chooses_the_commit() {
-    let scene = scene();
+    let scene = Scene::of("params");
     let old = scene.remote.head();
-    let text = format!("stages: {{show: {{image: \"{IMAGE}\", run: echo on a branch}}}}\n");
-    scene.remote.push("topic", &[("dags/dag.yaml", &text)]);
-    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
+    let text = "stages: {show: {image: alpine:3, run: echo on a branch}}\n";
+    scene.push("topic", &[("dags/dag.yaml", text)]);
+    scene.sync();
     let run = scene.run("dag", &["--ref", "topic"]);
     assert!(scene.log(&run).contains("on a branch"));
     let run = scene.run("dag", &["--ref", &old[..10]]);

@@ -1,54 +1,27 @@
 //! A forged delivery starts nothing and learns nothing; a replayed one starts nothing more.
 
-use std::time::Duration;
-
-use trainyard_tests::daemon::Daemon;
-use trainyard_tests::engine::IMAGE;
-use trainyard_tests::place::Place;
-use trainyard_tests::remote::Remote;
+use trainyard_tests::scene::{Scene, WEBHOOK_SECRET};
 use trainyard_tests::webhook::{Delivery, sign};
 
-const BOUND: Duration = Duration::from_secs(600);
-const SECRET: &str = "a-webhook-secret-of-32-characters";
-
-struct Scene {
-    daemon: Daemon,
-    before: String,
-    after: String,
-    _place: Place,
-}
-
-fn scene(more: &[&str]) -> Scene {
-    let place = Place::new();
-    let remote = Remote::new(&place, "model");
-    let text = format!(
-        "triggers: {{push: {{}}}}\nstages: {{say: {{image: \"{IMAGE}\", run: echo hi}}}}\n"
-    );
-    let before = remote.push("main", &[("dags/say.yaml", &text)]);
-    let daemon = Daemon::dev(&place, &[&["--poll-every", "1h"], more].concat());
-    let added = [
-        "repo",
-        "add",
-        "model",
-        &remote.url(),
-        "--webhook-secret",
-        "-",
-    ];
-    let _ = daemon.cli_with_input(&added, SECRET).good();
-    let _ = daemon.cli(&["repo", "sync", "model"]).good();
-    let after = remote.push("main", &[("change", "1")]);
-    Scene {
-        daemon,
-        before,
-        after,
-        _place: place,
-    }
+/// A daemon whose remote has one push more than it knows, and the delivery of that push.
+fn pushed(more: &[&str]) -> (Scene, Delivery) {
+    let scene = Scene::plan()
+        .options(&[&["--poll-every", "1h"], more].concat())
+        .webhooks()
+        .file(
+            "dags/say.yaml",
+            "triggers: {push: {}}\nstages: {say: {image: alpine:3, run: echo hi}}\n",
+        )
+        .begin();
+    let before = scene.remote.head();
+    let after = scene.push("main", &[("change", "1")]);
+    let delivery = scene.delivery("d-1", &before, &after);
+    (scene, delivery)
 }
 
 #[test]
 fn class_02_a_replayed_delivery_starts_one_run() {
-    let scene = scene(&[]);
-    let delivery = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
+    let (scene, delivery) = pushed(&[]);
     std::thread::scope(|scope| {
         for _ in 0..20 {
             scope.spawn(|| assert_eq!(delivery.send(scene.daemon.url(), "model") / 100, 2));
@@ -63,20 +36,19 @@ fn class_02_a_replayed_delivery_starts_one_run() {
         2,
         "another id, the same push"
     );
-    let id = scene.daemon.runs(1, BOUND)[0];
-    let _ = scene.daemon.finished_run(id, BOUND);
-    let _ = scene.daemon.cli(&["repo", "sync", "model"]).good();
+    let id = scene.first_run();
+    let _ = scene.finished(id);
+    scene.sync();
     assert_eq!(scene.daemon.run_ids(), [id]);
 }
 
 #[test]
 fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_taken() {
-    let scene = scene(&["--limits-webhook", "20KiB"]);
-    let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
+    let (scene, good) = pushed(&["--limits-webhook", "20KiB"]);
     let padded = |bytes: usize| {
         let body = format!("{}{}", good.body, " ".repeat(bytes));
         Delivery {
-            signature: sign(SECRET, &body),
+            signature: sign(WEBHOOK_SECRET, &body),
             body,
             ..good.clone()
         }
@@ -95,14 +67,13 @@ fn a_delivery_beyond_the_configured_size_is_refused_in_words_and_one_within_is_t
     assert_eq!(scene.daemon.figure(refused), 1.0);
     assert_eq!(scene.daemon.run_ids(), [0; 0]);
     assert_eq!(padded(19 << 10).send(scene.daemon.url(), "model"), 202);
-    let id = scene.daemon.runs(1, BOUND)[0];
-    let _ = scene.daemon.finished_run(id, BOUND);
+    let id = scene.first_run();
+    let _ = scene.finished(id);
 }
 
 #[test]
 fn class_01_a_forged_signature_starts_nothing_and_reveals_nothing() {
-    let scene = scene(&[]);
-    let good = Delivery::of_push(SECRET, "d-1", "main", &scene.before, &scene.after);
+    let (scene, good) = pushed(&[]);
     let forged = [
         Delivery {
             signature: sign("another secret", &good.body),

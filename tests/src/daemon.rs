@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::{self, Answer};
-use crate::cluster;
 use crate::place::Place;
 pub use crate::shown::{items, stage};
 use crate::wait::until;
@@ -53,18 +52,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `trainyard dev` on the data folder `data` of `place`, with more arguments; where tests share a Postgres, on
-    /// a database of the place there.
+    /// Starts `trainyard dev` on the data folder `data` and the database of `place`, with more arguments.
     ///
     /// # Panics
     /// When it does not become ready; with the end of its output.
     #[must_use]
     pub fn dev(place: &Place, more: &[&str]) -> Self {
-        let database = cluster::shared_database(place);
-        let mut arguments = more.to_vec();
-        if let Some(url) = &database {
-            arguments.extend(["--database-url", url]);
-        }
+        let database = place.database().url();
+        let arguments = [more, &["--database-url", &database]].concat();
         or_panic(Self::try_dev(place, &arguments, &Launch::default()))
     }
 
@@ -337,7 +332,7 @@ impl Daemon {
     ///
     /// # Panics
     /// When it does not end.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(&mut self) -> Option<i32> {
         signal(self.pid(), "INT");
         until("the end of the daemon", STOP, || {
             self.child
@@ -352,7 +347,7 @@ impl Daemon {
     ///
     /// # Panics
     /// When it cannot be killed.
-    pub fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

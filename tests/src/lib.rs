@@ -10,7 +10,6 @@
 )]
 
 pub mod cli;
-pub mod cluster;
 pub mod daemon;
 pub mod engine;
 pub mod place;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use trainyard_cluster::Database;
 
 /// A short path: Unix sockets below it have room.
 #[derive(Debug)]
@@ -35,6 +36,16 @@ impl Place {
     #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// A database of its own in the Postgres that all tests share.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        let name = self.path().file_name().unwrap().to_string_lossy();
+        trainyard_cluster::named_database(&name)
     }
 
     /// Writes a file below it, with the folders on the way.

@@ -11,6 +11,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::engine::{IMAGE, docker};
+
 /// The longest wait at a gate.
 const GATE_AT_MOST: Duration = Duration::from_secs(900);
 
@@ -151,7 +153,13 @@ fn hear(heard: &Heard, stream: &TcpStream) {
 
 /// This host's address on Docker's default network, as containers see it.
 fn gateway() -> String {
-    let routes = crate::engine::docker(&["run", "--rm", crate::engine::IMAGE, "ip", "route"]);
+    let format = "{{(index .IPAM.Config 0).Gateway}}";
+    let gateway = docker(&["network", "inspect", "bridge", "--format", format]);
+    if !gateway.is_empty() {
+        return gateway;
+    }
+    // Docker does not always know it.
+    let routes = docker(&["run", "--rm", IMAGE, "ip", "route"]);
     let route = routes
         .lines()
         .find_map(|line| line.strip_prefix("default via "));

@@ -1,10 +1,10 @@
 //! A Postgres of a test's own, reached by TCP and by a Unix socket, with `fsync` on.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use trainyard_tests::cluster::Cluster;
+use trainyard_cluster::Cluster;
 use trainyard_tests::daemon::signal;
 use trainyard_tests::place::Place;
 use trainyard_tests::wait::until;
@@ -78,7 +78,7 @@ impl PrivateCluster {
             ("max_connections", max_connections.to_string()),
         ];
         Self {
-            cluster: Cluster::start_with(place, settings),
+            cluster: Cluster::start_with(&place.join("cluster"), settings),
             address,
             disk,
         }
@@ -103,13 +103,13 @@ impl PrivateCluster {
 
     #[must_use]
     pub fn socket(&self) -> Address {
-        Address::Unix(self.cluster.sockets().join(format!(".s.PGSQL.{PORT}")))
+        Address::Unix(self.cluster.folder().join(format!(".s.PGSQL.{PORT}")))
     }
 
     /// The URL of the daemons' database, past all proxies.
     #[must_use]
     pub fn url(&self) -> String {
-        self.cluster.url(DATABASE)
+        self.cluster.database().url()
     }
 
     /// The URL of the daemons' database as reached at `address`: a proxy's, or its own.
@@ -189,7 +189,7 @@ impl PrivateCluster {
     /// When the SQL fails.
     #[must_use]
     pub fn sql(&self, sql: &str) -> String {
-        self.cluster.sql(DATABASE, sql)
+        self.cluster.database().sql(sql)
     }
 
     /// The same, of a database that may refuse it.
@@ -197,7 +197,7 @@ impl PrivateCluster {
     /// # Errors
     /// The log of Postgres.
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
-        self.cluster.try_sql(DATABASE, sql)
+        self.cluster.database().try_sql(sql)
     }
 
     /// All that the daemons' database holds, as SQL.
@@ -206,7 +206,7 @@ impl PrivateCluster {
     /// When it cannot be read.
     #[must_use]
     pub fn dump(&self) -> String {
-        self.cluster.dump(DATABASE)
+        self.cluster.database().dump()
     }
 
     /// All that Postgres printed, over all its starts.
@@ -219,7 +219,7 @@ impl PrivateCluster {
         self.cluster.postmaster().expect("Postgres is up")
     }
 
-    pub(crate) fn data(&self) -> &Path {
+    pub(crate) fn data(&self) -> PathBuf {
         self.cluster.data()
     }
 }

@@ -181,7 +181,7 @@ impl RiggedDaemon {
     /// Kills it with SIGKILL. Nothing where it is down.
     pub fn kill(&mut self) {
         self.frozen = false;
-        if let Some(daemon) = self.daemon.take() {
+        if let Some(mut daemon) = self.daemon.take() {
             daemon.kill();
         }
     }
@@ -192,7 +192,7 @@ impl RiggedDaemon {
     /// When it does not end.
     pub fn stop(&mut self) -> Option<i32> {
         self.thaw();
-        self.daemon.take().and_then(Daemon::stop)
+        self.daemon.take().and_then(|mut daemon| daemon.stop())
     }
 
     /// Freezes it with SIGSTOP for as long as the test likes.

@@ -34,7 +34,7 @@ impl Past {
         }
         let copied = Command::new("cp")
             .arg("-a")
-            .args([cluster.data(), &copy])
+            .args([&cluster.data(), &copy])
             .status();
         for pid in others.iter().chain([&postmaster]) {
             signal(*pid, "CONT");

@@ -235,31 +235,20 @@ impl Fleet {
     #[must_use]
     pub fn orphans(&self, bound: Duration) -> Vec<Seen> {
         let instance = self.cluster.sql("select id from instance");
-        let begun = std::time::Instant::now();
-        loop {
-            let left = self.engine.containers_of(&instance);
-            if left.is_empty() || begun.elapsed() > bound {
-                return left;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        left_after(
+            bound,
+            || self.engine.containers_of(&instance),
+            Vec::is_empty,
+        )
     }
 
     /// Attempts that ended and of which the database does not know that their container is gone, though
     /// the daemon was given `bound` to note it.
     #[must_use]
     pub fn unnoted(&self, bound: Duration) -> String {
-        let begun = std::time::Instant::now();
-        loop {
-            let left = self.cluster.sql(
-                "select coalesce(string_agg(id::text, ' '), '') from attempt
-                 where state = 'finished' and not removed and executor is not null",
-            );
-            if left.is_empty() || begun.elapsed() > bound {
-                return left;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let unnoted = "select coalesce(string_agg(id::text, ' '), '') from attempt
+             where state = 'finished' and not removed and executor is not null";
+        left_after(bound, || self.cluster.sql(unnoted), String::is_empty)
     }
 
     /// Everything that is wrong once all runs have ended: what the invariants of the database, the
@@ -339,6 +328,19 @@ impl Fleet {
         }));
         kept
     }
+}
+
+/// What is left of something that is to go, once it is gone or `bound` has passed.
+fn left_after<T>(bound: Duration, look: impl Fn() -> T, is_gone: impl Fn(&T) -> bool) -> T {
+    let begun = std::time::Instant::now();
+    until("the end of what is left", Duration::MAX, || {
+        let left = look();
+        if is_gone(&left) || begun.elapsed() > bound {
+            Ok(left)
+        } else {
+            Err(String::new())
+        }
+    })
 }
 
 /// What is kept of a part under this name: what it answers, or why it does not.

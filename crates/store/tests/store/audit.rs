@@ -211,14 +211,14 @@ async fn each_kind_of_change_has_its_entry_and_neither_is_there_without_the_othe
         )
         .await;
     for action in AuditAction::ALL {
-        let before = things.place.everything().await;
+        let before = things.place.everything();
         things
             .place
             .sql("alter table audit enable trigger refuse")
             .await;
         let refused = things.change(*action).await;
         assert!(refused.is_err(), "{action} is committed without its entry");
-        assert_eq!(things.place.everything().await, before, "{action}");
+        assert_eq!(things.place.everything(), before, "{action}");
 
         things
             .place

@@ -26,7 +26,7 @@ async fn a_database_that_does_not_answer_is_reported_with_its_address_at_once() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_database_is_reported_with_the_way_out() {
-    let url = migrated_database().await;
+    let url = migrated_database().await.url();
     let wrong = url.replace("/test_", "/missing_");
     let error = Store::connect(&StoreOptions::new(wrong)).await.unwrap_err();
     assert!(matches!(error, Error::DatabaseMissing { .. }));
@@ -37,6 +37,7 @@ async fn a_missing_database_is_reported_with_the_way_out() {
 async fn an_unknown_user_is_reported_by_name() {
     let url = migrated_database()
         .await
+        .url()
         .replace("trainyard@", "nobody_here@");
     let error = Store::connect(&StoreOptions::new(url)).await.unwrap_err();
     assert!(

@@ -1,16 +1,10 @@
-//! A throwaway Postgres, and a database of its own for each test.
-//!
-//! Unless a cluster for many test processes was started already, the first test of a process starts one
-//! (`tests/cluster.sh`). It ends and is deleted however the process ends.
+//! A store on a database of a test's own.
 
-use std::io::{BufRead, BufReader};
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, PgPool};
-use tokio::sync::OnceCell;
+use sqlx::PgPool;
 use trainyard_api::RunDetail;
+use trainyard_cluster::Database;
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::dag::{Dag, DagDraft};
@@ -28,139 +22,24 @@ use trainyard_store::{
     FinishedAttempt, NewRepo, NewRun, Recorded, SecretKey, Store, StoreOptions,
 };
 
-/// Names the socket folder of a cluster that was started for many test processes.
-const SHARED: &str = "TRAINYARD_TEST_POSTGRES";
-
-/// Held while databases are made: Postgres refuses to copy a template that is being copied.
-const MAKING: i64 = 0x6d61_6b69_6e67;
-
-/// A cluster with a template database to which all migrations were applied.
-struct Cluster {
-    socket: String,
-    _alive: Option<ChildStdin>,
-}
-
-static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-static DATABASES: AtomicU32 = AtomicU32::new(0);
-
-async fn cluster() -> &'static Cluster {
-    CLUSTER
-        .get_or_init(|| async {
-            let cluster = match std::env::var(SHARED) {
-                Ok(socket) => Cluster {
-                    socket,
-                    _alive: None,
-                },
-                Err(_) => start(),
-            };
-            make_template(&cluster).await;
-            cluster
-        })
-        .await
-}
-
-#[expect(
-    clippy::zombie_processes,
-    reason = "it ends when this process does, and not before"
-)]
-fn start() -> Cluster {
-    let mut child = Command::new("tests/cluster.sh")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("sh starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("stdout is piped"))
-        .read_line(&mut line)
-        .expect("the script prints a line");
-    let socket = line.trim().to_owned();
-    assert!(
-        !socket.is_empty(),
-        "Postgres did not start: is it installed?"
-    );
-    Cluster {
-        socket,
-        _alive: child.stdin.take(),
-    }
-}
-
-/// Makes the template, unless another process has.
-async fn make_template(cluster: &Cluster) {
-    let mut admin = making(cluster).await;
-    let made: bool =
-        sqlx::query_scalar("select exists (select from pg_database where datname = 'migrated')")
-            .fetch_one(&mut admin)
-            .await
-            .expect("Postgres answers");
-    if !made {
-        create_database(&mut admin, "migrating", "template1").await;
-        let options = StoreOptions::new(cluster.url("migrating"));
-        let store = Store::connect(&options)
-            .await
-            .expect("the new database answers");
-        store.migrate().await.expect("the migrations apply");
+/// A new database with all migrations.
+pub(crate) async fn migrated_database() -> Database {
+    let migrate = async |url| {
+        let store = Store::connect(&StoreOptions::new(url)).await.unwrap();
+        store.migrate().await.unwrap();
         store.close().await;
-        sqlx::raw_sql("alter database migrating rename to migrated")
-            .execute(&mut admin)
-            .await
-            .expect("it is not in use");
-    }
-    admin.close().await.expect("the connection is closed");
-}
-
-/// A connection that alone makes databases, until it is closed.
-async fn making(cluster: &Cluster) -> PgConnection {
-    let mut admin = PgConnection::connect(&cluster.url("postgres"))
-        .await
-        .expect("Postgres answers");
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(MAKING)
-        .execute(&mut admin)
-        .await
-        .expect("the lock is waited for");
-    admin
-}
-
-impl Cluster {
-    fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://trainyard@localhost/{database}?host={}",
-            self.socket
-        )
-    }
-}
-
-async fn create_database(admin: &mut PgConnection, name: &str, template: &str) {
-    let create = format!("create database {name} template {template} strategy file_copy");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(create))
-        .execute(admin)
-        .await
-        .expect("the database is created");
-}
-
-/// The URL of a new database with all migrations.
-pub(crate) async fn migrated_database() -> String {
-    new_database("migrated").await
+    };
+    trainyard_cluster::migrated_database(migrate).await
 }
 
 /// The URL of a new, empty database.
-pub(crate) async fn empty_database() -> String {
-    new_database("template1").await
-}
-
-async fn new_database(template: &str) -> String {
-    let cluster = cluster().await;
-    let mut admin = making(cluster).await;
-    let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-    let name = format!("test_{}_{number}", std::process::id());
-    create_database(&mut admin, &name, template).await;
-    admin.close().await.expect("the connection is closed");
-    cluster.url(&name)
+pub(crate) fn empty_database() -> String {
+    trainyard_cluster::empty_database().url()
 }
 
 /// A store on a database of its own, with one repo and one daemon.
 pub(crate) struct Place {
-    pub(crate) url: String,
+    pub(crate) database: Database,
     pub(crate) store: Store,
     /// For reading and changing rows behind the store's back.
     pub(crate) raw: PgPool,
@@ -178,17 +57,17 @@ impl Place {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut StoreOptions)) -> Self {
-        let url = migrated_database().await;
-        let mut options = StoreOptions::new(url.clone());
+        let database = migrated_database().await;
+        let mut options = StoreOptions::new(database.url());
         options.secret_key = Some(SecretKey::from_bytes([7; 32]));
         change(&mut options);
         let store = Store::connect(&options).await.unwrap();
         store.migrate().await.unwrap();
         let repo = add_repo(&store, "shop").await;
         let daemon = register(&store, "here").await;
-        let raw = PgPool::connect(&url).await.unwrap();
+        let raw = PgPool::connect(&database.url()).await.unwrap();
         Self {
-            url,
+            database,
             store,
             raw,
             repo,
@@ -204,7 +83,7 @@ impl Place {
 
     /// Another store on the same database, as another process would have.
     pub(crate) async fn another(&self) -> Store {
-        let mut options = StoreOptions::new(self.url.clone());
+        let mut options = StoreOptions::new(self.database.url());
         options.secret_key = Some(SecretKey::from_bytes([7; 32]));
         Store::connect(&options).await.unwrap()
     }
@@ -256,26 +135,9 @@ impl Place {
             .unwrap()
     }
 
-    /// All rows there are: two that are equal mean that nothing was changed.
-    pub(crate) async fn everything(&self) -> Vec<(String, String)> {
-        let tables: Vec<String> = sqlx::query_scalar(
-            "select table_name::text from information_schema.tables where table_schema = 'public' order by 1",
-        )
-        .fetch_all(&self.raw)
-        .await
-        .unwrap();
-        let mut all = Vec::new();
-        for table in tables {
-            let rows = format!(
-                "select coalesce(string_agg(t::text, e'\\n' order by t::text), '') from \"{table}\" t"
-            );
-            let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
-                .fetch_one(&self.raw)
-                .await
-                .unwrap();
-            all.push((table, rows));
-        }
-        all
+    /// All rows there are: two texts that are equal mean that nothing was changed.
+    pub(crate) fn everything(&self) -> String {
+        self.database.everything(&[])
     }
 
     /// Waits until so many statements wait for locks.

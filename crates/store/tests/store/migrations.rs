@@ -86,7 +86,7 @@ const SAMPLES: &[(i64, &str)] = &[
 
 /// A database that was in use after each of the migrations.
 async fn migrated_in_use() -> (String, PgPool) {
-    let url = empty_database().await;
+    let url = empty_database();
     let pool = PgPool::connect(&url).await.unwrap();
     for migration in MIGRATOR.iter() {
         MIGRATOR.run_to(migration.version, &pool).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_database_of_a_build_before_the_first_release_is_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_can_migrate_at_the_same_time() {
-    let url = empty_database().await;
+    let url = empty_database();
     let migrating = (0..4).map(|_| {
         let options = StoreOptions::new(url.clone());
         tokio::spawn(async move { Store::connect(&options).await.unwrap().migrate().await })

@@ -300,7 +300,7 @@ async fn what_a_sync_of_an_earlier_address_has_seen_changes_nothing() {
             .await
             .unwrap();
         changed(store, repo, &change).await;
-        let before = place.everything().await;
+        let before = place.everything();
 
         let seen = push(Some('1'), '2', vec![file(&chain("b", 1))]);
         let recorded = store.record_push(repo, FIRST_ADDRESS, seen).await.unwrap();
@@ -321,7 +321,7 @@ async fn what_a_sync_of_an_earlier_address_has_seen_changes_nothing() {
                 .await
                 .unwrap();
         }
-        assert_eq!(place.everything().await, before);
+        assert_eq!(place.everything(), before);
         let due = store.repos_to_sync().await.unwrap();
         assert_ne!(due[0].address, FIRST_ADDRESS);
     }
@@ -362,12 +362,12 @@ async fn a_change_that_was_decided_for_an_earlier_address_is_not_made() {
         })),
         ..RepoChange::default()
     };
-    let before = place.everything().await;
+    let before = place.everything();
     let stale = store
         .change_repo(&ada(), repo, FIRST_ADDRESS, &completed)
         .await;
     assert_eq!(stale.unwrap(), RepoChanged::Stale);
-    assert_eq!(place.everything().await, before);
+    assert_eq!(place.everything(), before);
     store.remove_repo(&ada(), repo).await.unwrap();
     let gone = store
         .change_repo(&ada(), repo, FIRST_ADDRESS, &completed)

@@ -120,7 +120,7 @@ async fn a_sealed_value_moved_to_another_name_does_not_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_found_out_at_the_start() {
     let place = Place::new().await;
-    let mut options = StoreOptions::new(place.url.clone());
+    let mut options = StoreOptions::new(place.database.url());
     options.secret_key = Some(SecretKey::from_bytes([8; 32]));
     let store = Store::connect(&options).await.unwrap();
     let refused = store.migrate().await.unwrap_err();
@@ -132,7 +132,7 @@ async fn a_wrong_key_is_found_out_at_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_a_database_is_checked_without_changing_anything() {
     let place = Place::new().await;
-    let mut options = StoreOptions::new(place.url.clone());
+    let mut options = StoreOptions::new(place.database.url());
     assert!(
         Store::has_another_key(&options).await.unwrap(),
         "a database with a key takes no new one"

@@ -38,7 +38,7 @@ async fn class_05_no_route_answers_without_a_good_token_in_any_spelling() {
         ("GET".to_owned(), "/api/v1/openapi.json".to_owned()),
     ];
     others.extend(routes());
-    let before = place.everything().await;
+    let before = place.everything();
     for (method, route) in others {
         for path in spellings(&filled(&route)) {
             for token in [None, Some("wrong"), Some("")] {
@@ -55,7 +55,7 @@ async fn class_05_no_route_answers_without_a_good_token_in_any_spelling() {
             .await;
         assert_eq!(closed.status, 401, "{method} {route}");
     }
-    assert_eq!(before, place.everything().await);
+    assert_eq!(before, place.everything());
 }
 
 #[tokio::test]

@@ -1,29 +1,41 @@
 //! The router enforces the scope of a token at its root, for every route.
 
+use trainyard_api::TokenScope;
 use trainyard_web::Peer;
 use trainyard_web::auth::PERMISSIONS;
 
-use crate::kit::{CANARIES, Place, filled, request, routes};
+use crate::kit::{Answer, CANARIES, Place, filled, request, routes};
 
 #[tokio::test]
 async fn class_07_a_token_that_may_read_changes_nothing_on_any_route() {
     let place = Place::new().await;
-    let before = place.everything().await;
-    for (method, path) in routes() {
-        let answer = place
-            .call(&method, &filled(&path), &place.reader, "{}")
-            .await;
-        // Who changed what is for those who may change things.
-        if method == "GET" && path != "/api/v1/audit" {
-            assert!(
-                ![401, 403].contains(&answer.status.as_u16()),
-                "{method} {path}"
-            );
-        } else {
-            assert_eq!(answer.status, 403, "{method} {path}");
+    let before = place.everything();
+    for (method, path, scope) in PERMISSIONS {
+        let answer = place.call(method, &filled(path), &place.reader, "{}").await;
+        match scope {
+            TokenScope::Read => assert_permitted(&answer, method, path),
+            TokenScope::Admin => assert_eq!(answer.status, 403, "{method} {path}"),
         }
     }
-    assert_eq!(before, place.everything().await);
+    assert_eq!(before, place.everything());
+}
+
+#[tokio::test]
+async fn class_07_a_token_that_may_change_things_is_permitted_on_every_route() {
+    let place = Place::new().await;
+    for (method, path, _) in PERMISSIONS {
+        // A sync waits for a watcher, which this test does not run.
+        if !path.ends_with("/sync") {
+            let answer = place.call(method, &filled(path), &place.admin, "{}").await;
+            assert_permitted(&answer, method, path);
+        }
+    }
+}
+
+#[track_caller]
+fn assert_permitted(answer: &Answer, method: &str, path: &str) {
+    let status = answer.status.as_u16();
+    assert!(![401, 403].contains(&status), "{method} {path}: {status}");
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! A server on a database of its own.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,12 +12,13 @@ use http_body_util::BodyExt;
 use secrecy::SecretString;
 use serde_json::Value;
 use sha2::Sha256;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 use trainyard_api::TokenScope;
 use trainyard_app::{App, AppSettings};
+use trainyard_cluster::Database;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::id::{RunId, TokenId};
 use trainyard_core::name::{RepoName, SecretName};
@@ -47,6 +45,7 @@ const COMMIT: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 /// A server with one repo, `shop`, with one DAG, `train`, and one run of it.
 pub(crate) struct Place {
+    database: Database,
     pub(crate) router: Router,
     pub(crate) raw: PgPool,
     pub(crate) admin: String,
@@ -70,13 +69,20 @@ impl Answer {
 
 impl Place {
     pub(crate) async fn new() -> Self {
-        let url = database().await;
-        let options = StoreOptions {
-            secret_key: Some(SecretKey::from_bytes([7; 32])),
-            ..StoreOptions::new(url.clone())
+        let connect = async |url| {
+            let options = StoreOptions {
+                secret_key: Some(SecretKey::from_bytes([7; 32])),
+                ..StoreOptions::new(url)
+            };
+            Store::connect(&options).await.unwrap()
         };
-        let store = Store::connect(&options).await.unwrap();
-        store.migrate().await.unwrap();
+        let migrate = async |url| {
+            let store = connect(url).await;
+            store.migrate().await.unwrap();
+            store.close().await;
+        };
+        let database = trainyard_cluster::migrated_database(migrate).await;
+        let store = connect(database.url()).await;
         let ada = Act::local(Principal::token(TokenId(uuid::Uuid::nil()), "ada"));
         let new = NewRepo {
             name: RepoName::new("shop").unwrap(),
@@ -180,8 +186,9 @@ impl Place {
         };
         let app = App::new(store, blobs, git, app_settings);
         let router = router(WebState::new(app, settings));
-        let raw = PgPool::connect(&url).await.unwrap();
+        let raw = PgPool::connect(&database.url()).await.unwrap();
         Self {
+            database,
             router,
             raw,
             admin: admin.secret,
@@ -227,26 +234,8 @@ impl Place {
     }
 
     /// All rows of the database, except the times of tokens' last use: equal texts mean that nothing has changed.
-    pub(crate) async fn everything(&self) -> Vec<(String, String)> {
-        let tables: Vec<String> = sqlx::query_scalar(
-            "select table_name::text from information_schema.tables
-             where table_schema = 'public' and table_name <> 'token' order by 1",
-        )
-        .fetch_all(&self.raw)
-        .await
-        .unwrap();
-        let mut all = Vec::new();
-        for table in tables {
-            let rows = format!(
-                "select coalesce(string_agg(t::text, e'\\n' order by t::text), '') from \"{table}\" t"
-            );
-            let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
-                .fetch_one(&self.raw)
-                .await
-                .unwrap();
-            all.push((table, rows));
-        }
-        all
+    pub(crate) fn everything(&self) -> String {
+        self.database.everything(&["token"])
     }
 }
 
@@ -296,46 +285,4 @@ pub(crate) fn filled(path: &str) -> String {
         .replace("{name}", "API_KEY")
         .replace("{token}", "nobody")
         .replace("{id}", "1")
-}
-
-static SOCKET: OnceLock<(String, Option<ChildStdin>)> = OnceLock::new();
-static DATABASES: AtomicU32 = AtomicU32::new(0);
-
-/// A new database: on the cluster of many test processes where there is one, else on one of this process.
-async fn database() -> String {
-    let (socket, _) = SOCKET.get_or_init(|| match std::env::var("TRAINYARD_TEST_POSTGRES") {
-        Ok(socket) => (socket, None),
-        Err(_) => start(),
-    });
-    let url = |name: &str| format!("postgres://trainyard@localhost/{name}?host={socket}");
-    let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-    let name = format!("web_{}_{number}", std::process::id());
-    let mut admin = PgConnection::connect(&url("postgres")).await.unwrap();
-    // `template1` may be copied by one at a time only.
-    let create = format!("create database {name} template template0 strategy file_copy");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(create))
-        .execute(&mut admin)
-        .await
-        .unwrap();
-    admin.close().await.unwrap();
-    url(&name)
-}
-
-#[expect(clippy::zombie_processes, reason = "it lives until this process ends")]
-fn start() -> (String, Option<ChildStdin>) {
-    let mut child = Command::new("../store/tests/cluster.sh")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let socket = line.trim().to_owned();
-    assert!(
-        !socket.is_empty(),
-        "Postgres did not start: is it installed?"
-    );
-    (socket, child.stdin.take())
 }

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails there, with the error"
 )]
 
+mod answers;
 mod artifacts;
 mod class_01_forged_webhooks;
 mod class_03_secrets_are_not_compared_with_equals;

@@ -107,7 +107,7 @@ pub(super) fn reached() -> BTreeSet<String> {
         let laptop = Laptop::new();
         let record = laptop.place.join("reached");
         let shown = record.display().to_string();
-        if let Ok(daemon) = laptop.start(image(place), Some((REACHED, &shown))) {
+        if let Ok(mut daemon) = laptop.start(image(place), Some((REACHED, &shown))) {
             let _ = daemon.stop();
         }
         let text = std::fs::read_to_string(&record).unwrap_or_default();
@@ -123,7 +123,7 @@ fn fail_at(place: &str, action: &str) -> (Vec<String>, Duration) {
     let mut wrong = Vec::new();
     let plan = format!("{place}={action}@1");
     let code = match laptop.start(image(place), Some((PLAN, &plan))) {
-        Ok(daemon) => daemon.stop(),
+        Ok(mut daemon) => daemon.stop(),
         Err(_) => None,
     };
     if code == Some(0) {
@@ -131,7 +131,7 @@ fn fail_at(place: &str, action: &str) -> (Vec<String>, Duration) {
     }
     let (started, recovery) = timed(|| laptop.start(image(place), None));
     match started {
-        Ok(daemon) => {
+        Ok(mut daemon) => {
             let _ = daemon.cli(&["repo", "list"]).good();
             let code = daemon.stop();
             if code != Some(0) || laptop.containers(false) != 0 {
