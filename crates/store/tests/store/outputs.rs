@@ -5,6 +5,7 @@ use std::time::Duration;
 use trainyard_core::artifact::{ArtifactContent, ArtifactKind, KeptOutput};
 use trainyard_core::retry::Retry;
 use trainyard_core::stage::{DeclaredOutput, Keep, RelativePath};
+use trainyard_store::ClaimCapacity;
 
 use crate::kit::*;
 
@@ -68,7 +69,12 @@ async fn the_metrics_of_a_stage_are_those_of_its_last_attempt() {
     place.store.plan(run).await.unwrap();
     let _running = place.claim_one().await;
     // Another daemon reads the run from its rows.
-    let detail = place.another().await.run_detail(run).await.unwrap();
+    let detail = place
+        .another()
+        .await
+        .run_detail(run, &ClaimCapacity::default())
+        .await
+        .unwrap();
     let names: Vec<&String> = detail.stages[0].metrics.keys().collect();
     assert_eq!(names, ["late"]);
     assert_eq!(place.count("select count(*) from metric").await, 2);
