@@ -18,10 +18,11 @@ impl App {
     pub async fn artifact(&self, run: i64, stage: &str, output: &str) -> Result<(Artifact, File)> {
         let artifact = self.store().artifact(RunId(run), stage, output).await?;
         let gone = || {
+            // Retention removes the artifact before its content: so this is not its work.
             AppError::not_found(format!(
-                "the content of {stage}.{output} of run {run} is gone"
+                "the content of {stage}.{output} of run {run} is missing from the artifact store"
             ))
-            .help("retention removed it; run the stage again")
+            .help("restore the artifact store from the backup of the database's time, or run the stage again")
         };
         let path = self.blobs().path_of(&artifact.sha256).ok_or_else(gone)?;
         let file = File::open(&path).await.map_err(|_| gone())?;
