@@ -192,7 +192,7 @@ impl Exec {
         witness: Arc<dyn Witness>,
         mut cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
-        let facts = facts(&self.dag, self.params.clone(), String::new(), None);
+        let facts = self.facts(&*witness)?;
         let secrets = self.secrets();
         self.check_secrets(&secrets, &facts)?;
         let pools: BTreeSet<&str> = self
@@ -271,6 +271,23 @@ impl Exec {
             witness.note(&format!("copied {copied} to {}", to.display()));
         }
         Ok(run)
+    }
+
+    /// The inputs of the run: the commit and branch are those that are checked out.
+    fn facts(&self, witness: &dyn Witness) -> Result<RunFacts, std::io::Error> {
+        let checked_out = WorkingTree::checked_out(&self.options.file)?.unwrap_or_default();
+        let commit = checked_out.commit.map(|commit| commit.to_string());
+        let branch = checked_out.branch;
+        if let Some(commit) = &commit {
+            let of = branch.as_ref().map(|branch| format!(" of branch {branch}"));
+            witness.note(&format!(
+                "commit {}{}, with the files as they are in the working tree",
+                &commit[..10],
+                of.unwrap_or_default()
+            ));
+        }
+        let params = self.params.clone();
+        Ok(facts(&self.dag, params, commit.unwrap_or_default(), branch))
     }
 
     /// The working tree as an archive, and which files it leaves out, if a stage needs it.

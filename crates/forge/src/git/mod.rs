@@ -72,5 +72,5 @@ pub use reference::CommitInfo;
 pub use source_tar::{MAX_BYTES, MAX_NAMES};
 pub use stand_ins::{Named, StandIns};
 pub use tree_of::TreeSha;
-pub use work_tree::WorkTree;
+pub use work_tree::{CheckedOut, WorkTree};
 pub use worker::{USUAL_MEMORY, Worker};
