@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::libc::O_NONBLOCK;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use trainyard_core::ahead::sure_to_run;
@@ -24,6 +26,7 @@ use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
 
 use crate::config;
 
+pub use trainyard_forge::git::{LINKED_DAG_FILE, is_dag_file};
 pub use trainyard_orchestrator::local::Witness;
 pub use trainyard_orchestrator::local::working_tree::WorkingTree;
 
@@ -370,18 +373,24 @@ fn not_set(secrets: &[SecretName]) -> String {
     )
 }
 
-/// The text of a DAG file. Reading stops above the largest size of a DAG file: a link in a checkout may point to an
-/// endless device.
+/// The text of a DAG file, at most a byte more than a DAG file may have.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, or is not a file: reading a pipe or a device of a checkout may not end.
 pub fn read_dag_file(path: &Path) -> std::io::Result<Vec<u8>> {
     /// Enough to be recognized as too large.
     const AT_MOST: u64 = (1 << 20) + 1;
+    // Opening a pipe would wait for a program that writes to it.
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let what = "it is a folder, a pipe or a device, not a file";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, what));
+    }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(AT_MOST)
-        .read_to_end(&mut bytes)?;
+    file.take(AT_MOST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -59,7 +59,9 @@ pub(crate) use commit_sha::is_zero;
 pub use commit_sha::{CommitSha, NotASha};
 pub use contents::Contents;
 pub use credentials::{Credentials, Login, SshKey};
-pub use dag_files::{DagFileText, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
+pub use dag_files::{
+    DagFileText, LINKED_DAG_FILE, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES, is_dag_file,
+};
 pub use entries::PathEntry;
 pub use error::Error;
 pub use fetch::Heads;

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use tracing::error;
 use trainyard_core::dag::Dag;
 use trainyard_core::name::DagName;
-use trainyard_core::text::recorded;
 use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
@@ -270,14 +269,8 @@ fn read_file(path: &str, text: Result<String, String>) -> DagRead {
     }
 }
 
-/// A diagnostic about a whole file, in the form of those that parsing makes.
 fn unreadable(path: &str, why: &str) -> serde_json::Value {
-    // A panic message may hold anything, and no row takes a NUL.
-    let why = recorded(why);
-    serde_json::json!([{
-        "file": path, "severity": "error", "code": "unreadable", "message": why,
-        "line": 1, "column": 1, "end_line": 1, "end_column": 1,
-    }])
+    trainyard_dagfile::to_json(path, &trainyard_dagfile::unreadable(why))
 }
 
 #[cfg(test)]
