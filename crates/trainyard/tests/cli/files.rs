@@ -90,7 +90,7 @@ fn what_is_not_there_is_named() {
     --- stdout
     --- stderr
     error[unreadable]: it cannot be read: No such file or directory (os error 2)
-     --> nowhere.yaml
+    --> nowhere.yaml
     1 file with faults
     ");
     let answer = place.call(&["validate", "empty"]);
