@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use trainyard_tests::cli::{Answer, call, command};
 use trainyard_tests::engine::docker;
 use trainyard_tests::place::Place;
+use trainyard_tests::remote::git;
 use trainyard_tests::wait::until_true;
 
 const BOUND: Duration = Duration::from_secs(300);
@@ -64,6 +65,31 @@ fn the_working_tree_is_taken_as_it_stands() {
             .contains("rows.bin is a pointer of Git LFS: its content is not in the source tree"),
         "{answer:#?}"
     );
+}
+
+#[test]
+fn a_stage_has_the_commit_and_the_branch_that_are_checked_out() {
+    let place = Place::new();
+    let text = "stages: {where: {image: alpine:3, if: 'cause.branch == \"main\"', \
+                run: 'echo $TRAINYARD_BRANCH at $TRAINYARD_COMMIT'}}\n";
+    place.write("dags/where.yaml", text);
+    git(place.path(), &["init", "-q", "-b", "main"]);
+    git(place.path(), &["add", "-A"]);
+    git(place.path(), &["commit", "-q", "-m", "first"]);
+    let commit = git(place.path(), &["rev-parse", "HEAD"]);
+    place.write("new.txt", "not committed\n");
+    let answer = exec(&place, &["dags/where.yaml"]).good();
+    assert!(
+        answer
+            .stdout
+            .contains(&format!("main at {}", commit.trim())),
+        "{answer:#?}"
+    );
+    let said = format!(
+        "commit {} of branch main, with the files as they are",
+        &commit[..10]
+    );
+    assert!(answer.stderr.contains(&said), "{answer:#?}");
 }
 
 #[test]

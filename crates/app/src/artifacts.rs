@@ -24,10 +24,11 @@ impl App {
     ) -> Result<(Artifact, Box<dyn AsyncRead + Send + Unpin>)> {
         let artifact = self.store().artifact(RunId(run), stage, output).await?;
         let gone = || {
+            // Retention removes the artifact before its content: so this is not its work.
             AppError::not_found(format!(
-                "the content of {stage}.{output} of run {run} is gone"
+                "the content of {stage}.{output} of run {run} is missing from the artifact store"
             ))
-            .help("retention removed it; run the stage again")
+            .help("restore the artifact store from the backup of the database's time, or run the stage again")
         };
         let opened = self.blobs().open(&artifact.sha256, ALL_BYTES).await?;
         let is_whole = |opened: &OpenBlob| opened.size == artifact.size_bytes;

@@ -103,6 +103,9 @@ impl CancelledBy {
     }
 }
 
+/// The most metrics that the stages of a run have together: all of them are read with the run.
+pub const METRICS_OF_A_RUN: usize = 20_000;
+
 /// One stage within a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageRun {

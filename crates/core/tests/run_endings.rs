@@ -1,10 +1,15 @@
 //! How runs end: all of them do, and their outcome says what happened.
 
 use proptest::prelude::*;
-use trainyard_core::event::Effect;
-use trainyard_core::outcome::Outcome;
-use trainyard_core::run::{CancelledBy, StageRun};
+use trainyard_core::event::{AttemptEnd, Effect, Ending, Event};
+use trainyard_core::outcome::{Outcome, ReasonCode};
+use trainyard_core::run::{
+    Attempt, AttemptRef, AttemptState, CancelledBy, METRICS_OF_A_RUN, RunPhase, StageRun,
+};
+use trainyard_core::stage::StageIndex;
+use trainyard_core::transition::apply;
 
+use crate::generate::draft::{dag_of, named, noon, run_of};
 use crate::world::{attempts_at_most, cases, hows, play, stories};
 
 proptest! {
@@ -76,10 +81,64 @@ proptest! {
     fn a_run_finishes_once_and_last(story in stories()) {
         let world = play(story, |_| Ok(()))?;
         let finishes = world.history.iter().enumerate().filter(|(_, (_, event))| {
-            matches!(event, trainyard_core::event::Event::Planned(Effect::FinishRun { .. }))
+            matches!(event, Event::Planned(Effect::FinishRun { .. }))
         });
         for (place, _) in finishes {
             prop_assert_eq!(place + 1, world.history.len());
         }
     }
+}
+
+#[test]
+fn class_17_the_metrics_of_a_run_have_a_bound_and_the_attempt_beyond_it_fails() {
+    let metrics = |count: usize| {
+        let names = (0..count).map(|number| format!("m{number}").parse().unwrap());
+        names.map(|name| (name, 1.0)).collect()
+    };
+    let dag = dag_of(vec![named("train"), named("other")], |_| {});
+    let since = noon();
+    let ended = |count: usize, code: i32| {
+        let mut run = run_of(&dag, 42);
+        run.phase = RunPhase::Running { since };
+        run.stages[0].metrics = metrics(1_000);
+        run.stages[0].attempts = vec![Attempt {
+            state: AttemptState::Running { since },
+            stop: None,
+        }];
+        run.stages[1].metrics = metrics(METRICS_OF_A_RUN - 10);
+        let attempt = AttemptRef {
+            stage: StageIndex(0),
+            number: 1,
+        };
+        let end = AttemptEnd {
+            ending: Ending::Exited {
+                code,
+                out_of_memory: false,
+            },
+            ended_at: since,
+            ran_for: None,
+            metrics: metrics(count),
+        };
+        apply(
+            &dag,
+            &mut run,
+            &Event::AttemptFinished { attempt, end },
+            since,
+        )
+        .unwrap();
+        let AttemptState::Finished {
+            outcome, reason, ..
+        } = run.stages[0].attempts[0].state.clone()
+        else {
+            panic!("{run:?}");
+        };
+        let code = reason.map(|reason| reason.code);
+        (outcome, code, run.stages[0].metrics.len())
+    };
+    // The metrics of an earlier attempt of the stage do not count.
+    assert_eq!(ended(10, 0), (Outcome::Succeeded, None, 10));
+    let refused = (Outcome::Failed, Some(ReasonCode::InvalidMetrics), 0);
+    assert_eq!(ended(11, 0), refused);
+    let failed = (Outcome::Failed, Some(ReasonCode::ExitCode), 0);
+    assert_eq!(ended(11, 1), failed);
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::libc::O_NONBLOCK;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use trainyard_core::ahead::sure_to_run;
@@ -24,6 +26,7 @@ use trainyard_orchestrator::local::{LocalOptions, facts, run_locally};
 
 use crate::config;
 
+pub use trainyard_forge::git::{LINKED_DAG_FILE, is_dag_file};
 pub use trainyard_orchestrator::local::Witness;
 pub use trainyard_orchestrator::local::working_tree::WorkingTree;
 
@@ -192,7 +195,7 @@ impl Exec {
         witness: Arc<dyn Witness>,
         mut cancel: mpsc::Receiver<String>,
     ) -> Result<Run, ExecError> {
-        let facts = facts(&self.dag, self.params.clone(), String::new(), None);
+        let facts = self.facts(&*witness)?;
         let secrets = self.secrets();
         self.check_secrets(&secrets, &facts)?;
         let pools: BTreeSet<&str> = self
@@ -271,6 +274,23 @@ impl Exec {
             witness.note(&format!("copied {copied} to {}", to.display()));
         }
         Ok(run)
+    }
+
+    /// The inputs of the run: the commit and branch are those that are checked out.
+    fn facts(&self, witness: &dyn Witness) -> Result<RunFacts, std::io::Error> {
+        let checked_out = WorkingTree::checked_out(&self.options.file)?.unwrap_or_default();
+        let commit = checked_out.commit.map(|commit| commit.to_string());
+        let branch = checked_out.branch;
+        if let Some(commit) = &commit {
+            let of = branch.as_ref().map(|branch| format!(" of branch {branch}"));
+            witness.note(&format!(
+                "commit {}{}, with the files as they are in the working tree",
+                &commit[..10],
+                of.unwrap_or_default()
+            ));
+        }
+        let params = self.params.clone();
+        Ok(facts(&self.dag, params, commit.unwrap_or_default(), branch))
     }
 
     /// The working tree as an archive, and which files it leaves out, if a stage needs it.
@@ -353,18 +373,24 @@ fn not_set(secrets: &[SecretName]) -> String {
     )
 }
 
-/// The text of a DAG file. Reading stops above the largest size of a DAG file: a link in a checkout may point to an
-/// endless device.
+/// The text of a DAG file, at most a byte more than a DAG file may have.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, or is not a file: reading a pipe or a device of a checkout may not end.
 pub fn read_dag_file(path: &Path) -> std::io::Result<Vec<u8>> {
     /// Enough to be recognized as too large.
     const AT_MOST: u64 = (1 << 20) + 1;
+    // Opening a pipe would wait for a program that writes to it.
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let what = "it is a folder, a pipe or a device, not a file";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, what));
+    }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(AT_MOST)
-        .read_to_end(&mut bytes)?;
+    file.take(AT_MOST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

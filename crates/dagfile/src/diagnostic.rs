@@ -34,6 +34,8 @@ impl Severity {
 /// The kind of fault: stable words for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiagnosticCode {
+    /// The file cannot be read.
+    Unreadable,
     /// It is not YAML.
     Syntax,
     /// It is larger or deeper than the limits allow.
@@ -61,6 +63,7 @@ impl DiagnosticCode {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Unreadable => "unreadable",
             Self::Syntax => "syntax",
             Self::TooLarge => "too_large",
             Self::UnknownKey => "unknown_key",
@@ -102,6 +105,14 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+}
+
+/// The fault of a file that cannot be read.
+#[must_use]
+pub fn unreadable(why: &str) -> Vec<Diagnostic> {
+    let mut sink = Sink::new("");
+    sink.error(DiagnosticCode::Unreadable, 0..0, why);
+    sink.finish()
 }
 
 /// Diagnostics as JSON: a list of objects with `file`, `severity`, `code`, `message`, `help`, `line`,

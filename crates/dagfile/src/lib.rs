@@ -18,7 +18,7 @@ mod reference;
 mod render;
 mod tree;
 
-pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, to_json};
+pub use diagnostic::{Diagnostic, DiagnosticCode, Severity, to_json, unreadable};
 pub use document::json_schema;
 pub use outside::{Entry, Outside};
 pub use render::render;
@@ -36,6 +36,18 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
     /// Its references to its repo and to pools.
     pub outside: Outside,
+}
+
+impl Parsed {
+    /// The result for a file that cannot be read.
+    #[must_use]
+    pub fn unreadable(why: &str) -> Self {
+        Self {
+            dag: None,
+            diagnostics: unreadable(why),
+            outside: Outside::default(),
+        }
+    }
 }
 
 /// Reads a DAG file. The stem of `file_name` is the DAG's name where the file gives none.

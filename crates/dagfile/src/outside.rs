@@ -1,10 +1,11 @@
-//! The references of a file to things outside of it: paths in its repo, and pools. They are kept with their places,
-//! and checked by the code that knows the repo or the daemon's configuration.
+//! What a file has to do with things outside of it: its name, which no other file of the repo may have, paths in its
+//! repo, and pools. They are kept with their places, and checked by the code that knows the repo or the daemon's
+//! configuration.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use trainyard_core::name::PoolName;
+use trainyard_core::name::{DagName, PoolName};
 use trainyard_core::stage::RelativePath;
 
 use crate::diagnostic::{Diagnostic, DiagnosticCode, Sink};
@@ -24,6 +25,8 @@ pub enum Entry {
 /// The references of a file to things outside of it.
 #[derive(Debug, Clone, Default)]
 pub struct Outside {
+    /// Where the name of the DAG is; empty where it is the name of the file.
+    pub(crate) named_at: Range<usize>,
     paths: Vec<(String, Use, Range<usize>)>,
     pools: Vec<(PoolName, Range<usize>)>,
 }
@@ -134,6 +137,17 @@ impl Outside {
             sink.error(DiagnosticCode::InvalidValue, at.clone(), message)
                 .help(help);
         }
+        sink.finish()
+    }
+
+    /// The fault of a file, whose text this is, with the DAG name of the file `other`: of two files of a repo with one
+    /// name, the first in the order of their paths counts.
+    #[must_use]
+    pub fn name_taken(&self, text: &str, name: &DagName, other: &str) -> Vec<Diagnostic> {
+        let mut sink = Sink::new(text);
+        let message = format!("{other} defines a DAG named `{name}` already");
+        sink.error(DiagnosticCode::Conflict, self.named_at.clone(), message)
+            .help("give one of them another name");
         sink.finish()
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, DiagnosticCode, Severity};
 
 /// The longest line that is shown; of a longer one, the part around the fault.
 const WIDEST: usize = 160;
@@ -39,7 +39,9 @@ pub fn render(file_name: &str, text: &str, diagnostics: &[Diagnostic], color: bo
         let title = level
             .primary_title(diagnostic.message.as_str())
             .id(diagnostic.code.as_str());
-        let mut group = if is_whole {
+        let mut group = if diagnostic.code == DiagnosticCode::Unreadable {
+            title.element(Origin::path(file_name))
+        } else if is_whole {
             title.element(snippet.path(file_name))
         } else {
             // Columns are counted from the beginning of the line, which is not given.

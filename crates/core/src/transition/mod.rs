@@ -7,17 +7,21 @@ mod classify;
 mod decision;
 mod step;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::dag::Dag;
-use crate::event::Event;
+use crate::event::{AttemptEnd, Ending, Event};
 use crate::name::StageName;
 use crate::outcome::{Outcome, Reason, ReasonCode};
 use crate::run::{
-    Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, Run, RunPhase, StageState,
+    Attempt, AttemptRef, AttemptState, Cancel, CancelledBy, METRICS_OF_A_RUN, Run, RunPhase,
+    StageState,
 };
+use crate::stage::StageIndex;
 use crate::{Timestamp, after};
 
 pub use self::classify::classify;
@@ -129,6 +133,7 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
             attempt: reference,
             end,
         } => {
+            let end = &*with_room_for_metrics(run, reference.stage, end);
             let attempt = attempt_mut(run, *reference)?;
             if !attempt.is_held() {
                 return refuse("but no daemon held it");
@@ -178,6 +183,35 @@ pub fn apply(dag: &Dag, run: &mut Run, event: &Event, now: Timestamp) -> Result<
         Event::Planned(effect) => decision::apply_effect(dag, run, effect, now)?,
     }
     Ok(())
+}
+
+/// An attempt's end, without its metrics where the run has no room for them: an attempt that succeeded otherwise fails.
+fn with_room_for_metrics<'e>(
+    run: &Run,
+    stage: StageIndex,
+    end: &'e AttemptEnd,
+) -> Cow<'e, AttemptEnd> {
+    let others = run.stages.iter().enumerate();
+    let others: usize = others
+        .filter(|(place, _)| *place != stage.0)
+        .map(|(_, other)| other.metrics.len())
+        .sum();
+    let new = end.metrics.len();
+    if others + new <= METRICS_OF_A_RUN {
+        return Cow::Borrowed(end);
+    }
+    let mut end = AttemptEnd {
+        metrics: BTreeMap::new(),
+        ..end.clone()
+    };
+    if let Ending::Exited { code: 0, .. } = end.ending {
+        let message = format!(
+            "it reported {new} metrics, and a run may have {METRICS_OF_A_RUN}, of which its other stages have {others}; \
+             report fewer in each stage"
+        );
+        end.ending = Ending::Rejected(Reason::new(ReasonCode::InvalidMetrics, message));
+    }
+    Cow::Owned(end)
 }
 
 /// Ends a run that never started, with all of its stages.

@@ -99,7 +99,8 @@ forms! {
         timezone: Option<String> = "`UTC`",
             right "timezone: Europe/Berlin", wrong "timezone: Berlin", also ["timezones", "tz"];
         /// What happens to ticks that passed while no daemon ran: no run (none), one for the last of them (last), or
-        /// one for each of the newest 100 (all).
+        /// one for each of the newest 100 (all). A tick up to a minute old is late, not missed, and has its run: a
+        /// short restart of the daemon loses none.
         missed: Option<Missed> = "`last`", right "missed: all", wrong "missed: latest";
         /// Parameters of its runs.
         params: Option<BTreeMap<String, Scalar>> = "the defaults of the parameters",

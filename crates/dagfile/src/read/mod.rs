@@ -63,7 +63,10 @@ impl FileReader<'_> {
             ..Places::default()
         };
         let name = match fields.get("name") {
-            Some(node) => self.name::<DagName>(node, "the name"),
+            Some(node) => {
+                self.sink.outside.named_at = node.span.clone();
+                self.name::<DagName>(node, "the name")
+            }
             None => self.name_of_file(file_name),
         };
         let description = fields.get("description").and_then(|node| {

@@ -16,6 +16,9 @@ pub const MAX_DAG_FILES: usize = 2_000;
 /// How many bytes the DAG files of a commit may have together: all of them are in memory at once.
 pub const MAX_DAG_BYTES: usize = 64 << 20;
 
+/// Why a DAG file that is a symbolic link is refused.
+pub const LINKED_DAG_FILE: &str = "it is a symbolic link; a DAG file is a file";
+
 /// One DAG file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DagFileText {
@@ -67,7 +70,7 @@ impl Mirror {
                 break;
             }
             let text = match (kind, entry.name()) {
-                (Kind::Link, _) => Err("it is a symbolic link; a DAG file is a file".to_owned()),
+                (Kind::Link, _) => Err(LINKED_DAG_FILE.to_owned()),
                 (_, Err(_)) => Err("its name is not UTF-8".to_owned()),
                 (_, Ok(_)) => read(&objects, entry.id())?,
             };
@@ -78,7 +81,9 @@ impl Mirror {
     }
 }
 
-fn is_dag_file(name: &[u8]) -> bool {
+/// Whether a file of this name in `dags/` is a DAG file.
+#[must_use]
+pub fn is_dag_file(name: &[u8]) -> bool {
     let is_yaml = name.ends_with(b".yaml") || name.ends_with(b".yml");
     is_yaml && !name.starts_with(b".") && !name.contains(&b'/')
 }

@@ -59,7 +59,9 @@ pub(crate) use commit_sha::is_zero;
 pub use commit_sha::{CommitSha, NotASha};
 pub use contents::Contents;
 pub use credentials::{Credentials, Login, SshKey};
-pub use dag_files::{DagFileText, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES};
+pub use dag_files::{
+    DagFileText, LINKED_DAG_FILE, MAX_DAG_BYTES, MAX_DAG_FILE_BYTES, MAX_DAG_FILES, is_dag_file,
+};
 pub use entries::PathEntry;
 pub use error::Error;
 pub use fetch::Heads;
@@ -72,5 +74,5 @@ pub use reference::CommitInfo;
 pub use source_tar::{MAX_BYTES, MAX_NAMES};
 pub use stand_ins::{Named, StandIns};
 pub use tree_of::TreeSha;
-pub use work_tree::WorkTree;
+pub use work_tree::{CheckedOut, WorkTree};
 pub use worker::{USUAL_MEMORY, Worker};

@@ -7,13 +7,15 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
+use super::CommitSha;
 use super::ignored::{Unignored, plain, readable};
 use super::objects::Kind;
 use super::settings;
@@ -27,6 +29,65 @@ pub struct WorkTree {
     /// The folders of submodules, which a checkout leaves empty.
     pub submodules: BTreeSet<PathBuf>,
 }
+
+/// The commit and the branch that a work tree is at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckedOut {
+    /// `None` before the first commit.
+    pub commit: Option<CommitSha>,
+    /// `None` where no branch is checked out, as in the middle of a rebase.
+    pub branch: Option<String>,
+}
+
+impl CheckedOut {
+    /// Reads `HEAD` and the branch that it names. Only plain files count: reading a pipe or a device may not end.
+    fn of(repository: &Repository) -> io::Result<Self> {
+        let head = first_line(&repository.path().join("HEAD"))?.unwrap_or_default();
+        let Some(reference) = head.strip_prefix("ref: ").map(str::trim) else {
+            return Ok(Self {
+                commit: CommitSha::new(&head).ok(),
+                branch: None,
+            });
+        };
+        // An odd name could lead to another file.
+        let branch = reference.strip_prefix("refs/heads/");
+        let Some(branch) = branch.filter(|_| git2::Reference::is_valid_name(reference)) else {
+            return Ok(Self::default());
+        };
+        let shared = repository.commondir();
+        let commit = match first_line(&shared.join(reference))? {
+            Some(line) => CommitSha::new(&line).ok(),
+            None => {
+                readable(&shared.join("packed-refs"))?;
+                let packed = repository.refname_to_id(reference).ok();
+                packed.and_then(|id| CommitSha::new(&id.to_string()).ok())
+            }
+        };
+        Ok(Self {
+            commit,
+            branch: Some(branch.to_owned()),
+        })
+    }
+}
+
+/// The first line of a small file; `None` if there is no file.
+fn first_line(path: &Path) -> io::Result<Option<String>> {
+    readable(path)?;
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(LONGEST_LINE)
+        .read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(Some(
+        text.lines().next().unwrap_or_default().trim().to_owned(),
+    ))
+}
+
+/// The longest line of a file that names a commit or a branch.
+const LONGEST_LINE: u64 = 4096;
 
 impl WorkTree {
     /// The work tree that contains a folder; `None` if it is not in a repository. Blocking.
@@ -54,6 +115,17 @@ impl WorkTree {
     /// The repository cannot be read.
     pub fn root_around(folder: &Path) -> io::Result<Option<PathBuf>> {
         Ok(opened(folder)?.map(|(_, root)| root))
+    }
+
+    /// The commit and the branch of the work tree that contains a folder; `None` if it is not in a repository. Blocking.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn checked_out_around(folder: &Path) -> io::Result<Option<CheckedOut>> {
+        let Some((repository, _)) = opened(folder)? else {
+            return Ok(None);
+        };
+        CheckedOut::of(&repository).map(Some)
     }
 
     fn add_tracked(&mut self, repository: &Repository) -> Result<(), git2::Error> {
@@ -453,5 +525,64 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".git")).unwrap();
         assert_eq!(WorkTree::around(folder.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_work_tree_is_at_the_commit_and_branch_of_its_head() {
+        let place = Place::tracking(&[("a", "")]);
+        let checked_out = || {
+            let found = WorkTree::checked_out_around(&place.root())
+                .unwrap()
+                .unwrap();
+            (found.commit.map(|commit| commit.to_string()), found.branch)
+        };
+        place.repository.set_head("refs/heads/feat/one").unwrap();
+        let branch = Some("feat/one".to_owned());
+        assert_eq!(
+            checked_out(),
+            (None, branch.clone()),
+            "before its first commit"
+        );
+        let someone = Signature::now("Ada", "ada@example.org").unwrap();
+        let tree = place.repository.index().unwrap().write_tree().unwrap();
+        let tree = place.repository.find_tree(tree).unwrap();
+        let commit = place
+            .repository
+            .commit(Some("HEAD"), &someone, &someone, "first", &tree, &[])
+            .unwrap();
+        let at = Some(commit.to_string());
+        assert_eq!(
+            checked_out(),
+            (at.clone(), branch.clone()),
+            "a file of its own"
+        );
+        let git = place.root().join(".git");
+        let packed = format!("{commit} refs/heads/feat/one\n");
+        fs::write(git.join("packed-refs"), packed).unwrap();
+        fs::remove_file(git.join("refs/heads/feat/one")).unwrap();
+        assert_eq!(checked_out(), (at.clone(), branch), "packed");
+        place.repository.set_head_detached(commit).unwrap();
+        assert_eq!(checked_out(), (at, None));
+        // What a checkout brings is neither waited for nor followed elsewhere.
+        fs::write(place.folder.path().join("secret"), "1".repeat(40)).unwrap();
+        for odd in [
+            "ref: refs/heads/../../../secret",
+            "ref: /etc/passwd",
+            "\0",
+            "",
+        ] {
+            fs::write(git.join("HEAD"), odd).unwrap();
+            let found = WorkTree::checked_out_around(&place.root());
+            assert!(
+                found.is_err()
+                    || found.is_ok_and(|found| found.unwrap_or_default().commit.is_none()),
+                "{odd}"
+            );
+        }
+        fs::write(git.join("HEAD"), "ref: refs/heads/pipe\n").unwrap();
+        let pipe = git.join("refs/heads/pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refused = WorkTree::checked_out_around(&place.root()).unwrap_err();
+        assert!(refused.to_string().contains("a pipe"), "{refused}");
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tar::{Builder, EntryType, Header};
 use trainyard_core::measure::in_units;
 use trainyard_dagfile::Entry;
-use trainyard_forge::git::{MAX_BYTES, MAX_NAMES, StandIns, Unignored, WorkTree};
+use trainyard_forge::git::{CheckedOut, MAX_BYTES, MAX_NAMES, StandIns, Unignored, WorkTree};
 
 /// Never a part of a source tree.
 const LEFT_OUT: [&str; 2] = [".git", ".trainyard"];
@@ -88,6 +88,23 @@ impl WorkingTree {
         let folder = file.parent().unwrap_or(Path::new("/"));
         let of_git = WorkTree::root_around(folder)?;
         Ok(of_git.unwrap_or_else(|| root_without_git(folder).to_owned()))
+    }
+
+    /// The commit and the branch that the tree of a file is at; `None` outside of a git repository. Blocking.
+    ///
+    /// # Errors
+    /// The file is not there, or a repository cannot be read.
+    pub fn checked_out(file: &Path) -> io::Result<Option<CheckedOut>> {
+        let file = file.canonicalize()?;
+        WorkTree::checked_out_around(file.parent().unwrap_or(Path::new("/")))
+    }
+
+    /// The top of the git work tree that a folder is in. Blocking.
+    ///
+    /// # Errors
+    /// The folder is not there, or a repository cannot be read.
+    pub fn top_around(folder: &Path) -> io::Result<Option<PathBuf>> {
+        WorkTree::root_around(&folder.canonicalize()?)
     }
 
     fn walk(&mut self) -> io::Result<()> {

@@ -4,6 +4,8 @@
 //! other repos. A file that takes too long gets a diagnostic that says so, like a file that panics its parser, and is
 //! not read again until a commit changes it.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,6 @@ use tokio::time::Instant;
 use tracing::error;
 use trainyard_core::dag::Dag;
 use trainyard_core::name::DagName;
-use trainyard_core::text::recorded;
 use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
 use trainyard_store::DagAtCommit;
@@ -196,10 +197,26 @@ pub(crate) struct DagRead {
 }
 
 impl DagRead {
-    /// Checks a file against the tree of its commit: a reference to a missing path is an error.
-    pub(crate) fn hold_against(self, entry: impl Fn(&str) -> Entry) -> DagAtCommit {
+    /// Checks a file against its commit: a reference to a missing path is an error, and so is the name of a DAG that
+    /// an earlier file defines. `names` has the names so far, and their files.
+    pub(crate) fn hold_against(
+        self,
+        entry: impl Fn(&str) -> Entry,
+        names: &mut BTreeMap<DagName, String>,
+    ) -> DagAtCommit {
         let mut file = self.file;
-        let faults = self.outside.faults_in_repo(&file.source, entry);
+        let mut faults = self.outside.faults_in_repo(&file.source, entry);
+        if let (Ok(dag), true) = (&file.dag, faults.is_empty()) {
+            match names.entry(dag.name().clone()) {
+                MapEntry::Vacant(free) => {
+                    free.insert(file.path.clone());
+                }
+                MapEntry::Occupied(taken) => {
+                    let taken = (taken.key(), taken.get());
+                    faults = self.outside.name_taken(&file.source, taken.0, taken.1);
+                }
+            }
+        }
         if faults.is_empty() {
             return file;
         }
@@ -252,14 +269,8 @@ fn read_file(path: &str, text: Result<String, String>) -> DagRead {
     }
 }
 
-/// A diagnostic about a whole file, in the form of those that parsing makes.
 fn unreadable(path: &str, why: &str) -> serde_json::Value {
-    // A panic message may hold anything, and no row takes a NUL.
-    let why = recorded(why);
-    serde_json::json!([{
-        "file": path, "severity": "error", "code": "unreadable", "message": why,
-        "line": 1, "column": 1, "end_line": 1, "end_column": 1,
-    }])
+    trainyard_dagfile::to_json(path, &trainyard_dagfile::unreadable(why))
 }
 
 #[cfg(test)]
@@ -303,18 +314,52 @@ mod tests {
             "image" => Entry::Folder,
             _ => Entry::File,
         };
-        assert!(read("x").hold_against(is_there).dag.is_ok());
-        assert!(read("x").hold_against(|_| Entry::Unknown).dag.is_ok());
+        let held = |read: DagRead, entry: fn(&str) -> Entry| {
+            read.hold_against(entry, &mut BTreeMap::new())
+        };
+        assert!(held(read("x"), is_there).dag.is_ok());
+        assert!(held(read("x"), |_| Entry::Unknown).dag.is_ok());
         let faults = |image| {
-            let faults = read(image)
-                .hold_against(|_| Entry::Missing)
-                .dag
-                .unwrap_err();
+            let faults = held(read(image), |_| Entry::Missing).dag.unwrap_err();
             faults.as_array().unwrap().clone()
         };
         let message = faults("x")[0]["message"].to_string();
         assert!(message.contains("no folder `image`"), "{message}");
         assert_eq!(faults("X").len(), 2, "its own fault is kept");
+    }
+
+    #[tokio::test]
+    async fn the_triggers_of_a_file_whose_name_is_taken_start_nothing() {
+        let stages = "stages: {a: {image: 'x:1', run: 'true'}}";
+        let by_hand = format!("name: both\n{stages}");
+        let pushed = format!("name: both\ntriggers: {{push: {{}}}}\n{stages}");
+        let mut names = BTreeMap::new();
+        let files = [("dags/one.yaml", by_hand), ("dags/two.yaml", pushed)];
+        let files = files.map(|(path, text)| {
+            read_file(path, Ok(text)).hold_against(|_| Entry::Unknown, &mut names)
+        });
+        assert!(files[0].dag.is_ok(), "the first one counts");
+        let fault = files[1].dag.as_ref().unwrap_err()[0].clone();
+        assert_eq!(
+            (&fault["message"], &fault["line"], &fault["column"]),
+            (
+                &"dags/one.yaml defines a DAG named `both` already".into(),
+                &1.into(),
+                &7.into()
+            )
+        );
+        for is_followed in [true, false] {
+            let push = MovedBranch {
+                branch: "main".to_owned(),
+                is_followed,
+                changed: None,
+            };
+            let (_, started) = DagReader::new()
+                .started_by(push, files.to_vec())
+                .await
+                .unwrap();
+            assert_eq!(started, []);
+        }
     }
 
     #[tokio::test]

@@ -253,7 +253,7 @@ impl<'a> RepoSync<'a> {
         }
     }
 
-    /// Checks DAG files against the tree of their commit.
+    /// Checks DAG files against the tree of their commit, and against each other.
     async fn held_against_commit(
         &self,
         commit: &CommitSha,
@@ -274,8 +274,9 @@ impl<'a> RepoSync<'a> {
         // The files are untrusted: off the runtime's threads.
         let held = tokio::task::spawn_blocking(move || {
             let entry = |path: &str| known.get(path).copied().unwrap_or(Entry::Unknown);
+            let mut names = BTreeMap::new();
             read.into_iter()
-                .map(|read| read.hold_against(entry))
+                .map(|read| read.hold_against(entry, &mut names))
                 .collect()
         });
         held.await

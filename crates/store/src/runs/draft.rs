@@ -90,8 +90,8 @@ impl Draft {
                 | Event::AttemptReleased(_)
                 | Event::AttemptStarted { .. } => {}
                 Event::TimeoutPassed(attempt) => self.add_stop(run, attempt),
-                Event::AttemptFinished { attempt, end } => {
-                    self.metrics.add(run.facts.id, attempt, &end);
+                Event::AttemptFinished { attempt, .. } => {
+                    self.metrics.add(run, attempt);
                     self.add_end(run, attempt);
                 }
                 Event::AttemptAbandoned { attempt, .. } => self.add_end(run, attempt),

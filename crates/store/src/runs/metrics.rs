@@ -1,9 +1,8 @@
 //! Metrics that stages reported, as rows to be written.
 
 use sqlx::PgConnection;
-use trainyard_core::event::AttemptEnd;
 use trainyard_core::id::RunId;
-use trainyard_core::run::AttemptRef;
+use trainyard_core::run::{AttemptRef, Run};
 
 use crate::db::encoding::event::{number, place};
 use crate::db::error::Result;
@@ -27,11 +26,12 @@ impl MetricColumns {
         self.value.push(value);
     }
 
-    pub(crate) fn add(&mut self, run: RunId, reference: AttemptRef, end: &AttemptEnd) {
+    /// Adds those of an attempt that has ended in this step of the run.
+    pub(crate) fn add(&mut self, run: &Run, reference: AttemptRef) {
         let stage = place(reference.stage);
         let attempt = number(reference);
-        for (name, value) in &end.metrics {
-            self.add_one(run, stage, attempt, name.as_str(), *value);
+        for (name, value) in &run.stages[reference.stage.0].metrics {
+            self.add_one(run.facts.id, stage, attempt, name.as_str(), *value);
         }
     }
 

@@ -33,13 +33,16 @@ pub(crate) struct CachedRun {
     pub(crate) pinned: Arc<PinnedDag>,
 }
 
-/// About how many bytes the state of a stage takes.
+/// About how many bytes the state of a stage takes, and each of its metrics.
 const STAGE_BYTES: usize = 1024;
+const METRIC_BYTES: usize = 64;
 
 impl CachedRun {
     /// About how many bytes it takes, with its DAG.
     pub(crate) fn bytes(&self) -> usize {
-        self.pinned.bytes + self.run.stages.len() * STAGE_BYTES
+        let stages = self.run.stages.iter();
+        let stages = stages.map(|stage| STAGE_BYTES + METRIC_BYTES * stage.metrics.len());
+        self.pinned.bytes + stages.sum::<usize>()
     }
 }
 
@@ -279,17 +282,11 @@ async fn load_stages(
                     ));
                 }
             };
-            let attempts = attempts.remove(&key).unwrap_or_else(|| Ok(Vec::new()))?;
-            // The metrics of the last attempt that ended; number 0 holds reused ones.
-            let last = attempts
-                .iter()
-                .rposition(|attempt| attempt.outcome().is_some());
-            let number = last.map_or(0, |place| i32::try_from(place + 1).unwrap_or(i32::MAX));
             Ok(StageRun {
                 state,
-                attempts,
+                attempts: attempts.remove(&key).unwrap_or_else(|| Ok(Vec::new()))?,
                 metrics: metrics
-                    .remove(&(row.run, row.position, number))
+                    .remove(&key)
                     .unwrap_or_else(|| Ok(BTreeMap::new()))?,
                 image: row.image,
                 reused_from: row.reused_from.map(RunId),
@@ -383,27 +380,34 @@ fn attempt_state(
 }
 
 /// A metric that cannot be read is an error of its own run, not of the other runs.
-type MetricsByAttempt = HashMap<(i64, i32, i32), Result<BTreeMap<MetricName, f64>>>;
+type MetricsByStage = HashMap<(i64, i32), Result<BTreeMap<MetricName, f64>>>;
 
-async fn load_metrics(connection: &mut PgConnection, ids: &[i64]) -> Result<MetricsByAttempt> {
+/// The metrics of the last attempt of each stage that ended; number 0 holds reused ones.
+async fn load_metrics(connection: &mut PgConnection, ids: &[i64]) -> Result<MetricsByStage> {
     let rows = sqlx::query!(
-        "select run, stage, attempt, name, value from metric where run = any($1)",
+        "select m.run, m.stage, m.name, m.value
+         from metric m
+         left join (
+             select run, stage, max(number) as number from attempt
+             where run = any($1) and state = 'finished' group by run, stage
+         ) last on last.run = m.run and last.stage = m.stage
+         where m.run = any($1) and m.attempt = coalesce(last.number, 0)",
         ids
     )
     .fetch_all(connection)
     .await?;
-    let mut metrics: MetricsByAttempt = HashMap::new();
+    let mut metrics: MetricsByStage = HashMap::new();
     for row in rows {
-        let of_attempt = metrics
-            .entry((row.run, row.stage, row.attempt))
+        let of_stage = metrics
+            .entry((row.run, row.stage))
             .or_insert_with(|| Ok(BTreeMap::new()));
-        match (of_attempt.as_mut(), MetricName::new(row.name)) {
+        match (of_stage.as_mut(), MetricName::new(row.name)) {
             (Ok(values), Ok(name)) => {
                 values.insert(name, row.value);
             }
             (Ok(_), Err(fault)) => {
                 let what = format!("a metric of run {}", row.run);
-                *of_attempt = Err(Error::corrupt(what, fault));
+                *of_stage = Err(Error::corrupt(what, fault));
             }
             (Err(_), _) => {}
         }

@@ -32,7 +32,8 @@ pub struct PushSeen {
     pub before: Option<String>,
     /// The commit now, as a full hash.
     pub after: String,
-    /// All DAG files at that commit: a DAG whose file is missing here counts as gone.
+    /// All DAG files at that commit: a DAG whose file is missing here counts as gone. No two of them define DAGs of
+    /// one name; the second one is an error.
     pub dags: Vec<DagAtCommit>,
     /// Whether the repo's schedules come from this branch.
     pub is_followed: bool,
@@ -169,7 +170,14 @@ async fn record_push_in(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let (good, mut faults) = sort_out(seen);
+    let mut good: Vec<(&DagAtCommit, &Dag)> = Vec::new();
+    let mut faults: Vec<Fault> = Vec::new();
+    for file in &seen.dags {
+        match &file.dag {
+            Ok(dag) => good.push((file, dag)),
+            Err(diagnostics) => faults.push((file.path.clone(), diagnostics.clone())),
+        }
+    }
     let mut versions = BTreeMap::new();
     for (file, dag) in &good {
         if seen.is_followed || seen.matches.contains(dag.name()) {
@@ -308,31 +316,6 @@ fn not_started(good: &[(&DagAtCommit, &Dag)], name: &DagName, why: &str) -> Opti
 
 /// A file, and its diagnostics.
 type Fault = (String, serde_json::Value);
-
-type Faults = Vec<Fault>;
-
-/// The good files, one for each name, and the faults of the others.
-fn sort_out(seen: &PushSeen) -> (Vec<(&DagAtCommit, &Dag)>, Faults) {
-    let mut good: Vec<(&DagAtCommit, &Dag)> = Vec::new();
-    let mut faults = Vec::new();
-    for file in &seen.dags {
-        match &file.dag {
-            Err(diagnostics) => faults.push((file.path.clone(), diagnostics.clone())),
-            Ok(dag) => match good.iter().find(|(_, other)| other.name() == dag.name()) {
-                None => good.push((file, dag)),
-                Some((other, _)) => {
-                    let message = format!(
-                        "{} defines a DAG named `{}` already; give one of them another name",
-                        other.path,
-                        dag.name()
-                    );
-                    faults.push((file.path.clone(), diagnostic(&file.path, &message)));
-                }
-            },
-        }
-    }
-    (good, faults)
-}
 
 /// A diagnostic about a whole file, in the form that the diagnostics of files are stored in.
 pub(crate) fn diagnostic(path: &str, message: &str) -> serde_json::Value {

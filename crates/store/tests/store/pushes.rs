@@ -233,19 +233,6 @@ async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_files_with_one_name_are_a_fault_of_the_second() {
-    let place = Place::new().await;
-    let mut twin = file(&chain("a", 1));
-    twin.path = "dags/twin.yaml".into();
-    assert_eq!(
-        recorded(&place, push(None, '1', vec![file(&chain("a", 1)), twin])).await,
-        (1, 1)
-    );
-    let faults = place.store.list_faults(None).await.unwrap();
-    assert_eq!(faults[0].path, "dags/twin.yaml");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_parameter_without_a_value_is_a_fault_and_not_a_failed_sync() {
     let place = Place::new().await;
     let mut draft = draft("a", vec![stage("only", &[])]);

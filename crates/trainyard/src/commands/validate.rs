@@ -1,6 +1,8 @@
 //! `trainyard validate`
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +10,8 @@ use clap::Args;
 use serde_json::json;
 use trainyard_api::{Client, DaemonInfo};
 use trainyard_core::measure::counted;
-use trainyard_daemon::exec::{WorkingTree, read_dag_file};
+use trainyard_core::name::DagName;
+use trainyard_daemon::exec::{LINKED_DAG_FILE, WorkingTree, is_dag_file, read_dag_file};
 use trainyard_dagfile::{Diagnostic, Entry, Parsed};
 
 use crate::connection::Connection;
@@ -25,7 +28,8 @@ const DAEMON: Duration = Duration::from_secs(3);
 /// there is one.
 #[derive(Debug, Args)]
 pub(crate) struct Validate {
-    /// DAG files; folders with DAG files; or repositories, of which `dags/` is checked
+    /// DAG files; folders with DAG files; or repositories, of which `dags/` is checked. A folder without DAG files stands
+    /// for the repository that it is in
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
 
@@ -39,16 +43,31 @@ impl Validate {
         let mut trees = Trees::default();
         let mut reports = Vec::new();
         let mut wrong = 0_u64;
+        let mut names: HashMap<(PathBuf, DagName), PathBuf> = HashMap::new();
         for file in files(&self.paths)? {
-            let bytes =
-                read_dag_file(&file).map_err(|error| Failure::file(&file, "read", &error))?;
             let name = file.display().to_string();
-            let parsed = trainyard_dagfile::parse_bytes(&name, &bytes);
-            let text = String::from_utf8_lossy(&bytes);
+            let (text, parsed) = match read(&file) {
+                Ok(bytes) => (
+                    String::from_utf8_lossy(&bytes).into_owned(),
+                    trainyard_dagfile::parse_bytes(&name, &bytes),
+                ),
+                Err(why) => (String::new(), Parsed::unreadable(&why)),
+            };
             let mut diagnostics = parsed.diagnostics.clone();
             if !parsed.outside.paths().is_empty() {
                 let entry = trees.around(&file);
                 diagnostics.extend(parsed.outside.faults_in_repo(&text, entry));
+            }
+            let is_good = !diagnostics.iter().any(Diagnostic::is_error);
+            if let Some(dag) = parsed.dag.as_ref().filter(|_| is_good) {
+                match names.entry((folder_of(&file), dag.name().clone())) {
+                    Occupied(first) if first.get().file_name() == file.file_name() => {}
+                    Occupied(first) => {
+                        let first = first.get().display().to_string();
+                        diagnostics.extend(parsed.outside.name_taken(&text, dag.name(), &first));
+                    }
+                    Vacant(free) => drop(free.insert(file.clone())),
+                }
             }
             let is_valid = !diagnostics.iter().any(Diagnostic::is_error);
             diagnostics.extend(pools.warnings(&text, &parsed).await);
@@ -164,40 +183,81 @@ impl Trees {
     }
 }
 
-/// The files that the paths stand for.
+/// Reads a file, as the daemon reads those in `dags/`.
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    if file.is_symlink() && folder_of(file).ends_with("dags") {
+        return Err(LINKED_DAG_FILE.to_owned());
+    }
+    read_dag_file(file).map_err(|error| format!("it cannot be read: {error}"))
+}
+
+/// The folder that a file is in, by its canonical path where it has one.
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+}
+
+/// The files that the paths stand for, in the order of the daemon: of two with one name, the first counts.
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        if path.is_dir() {
-            let dags = path.join("dags");
-            let folder = if dags.is_dir() { &dags } else { path };
-            let found = dag_files(folder)?;
-            if found.is_empty() {
-                let folder = folder.display();
-                return Err(Failure::usage(format!(
-                    "{folder} has no DAG files (*.yaml)"
-                )));
-            }
-            files.extend(found);
-        } else {
-            files.push(path.clone());
+        match path.is_dir() {
+            true => files.extend(files_of(path)?),
+            false => files.push(path.clone()),
         }
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// The DAG files that a folder stands for: those in its `dags/`; else its own; else those of the repo that it is in.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    // The files are checked even if the repo around them cannot be read.
+    let top = WorkingTree::top_around(path).ok().flatten();
+    let read_by_daemon = top.map(|top| top.join("dags"));
+    let mut folder = path.join("dags");
+    if !folder.is_dir() {
+        folder = path.to_owned();
+    }
+    let mut files = dag_files(&folder)?;
+    if files.is_empty()
+        && let Some(dags) = read_by_daemon.as_ref().filter(|dags| dags.is_dir())
+    {
+        folder.clone_from(dags);
+        files = dag_files(&folder)?;
+    }
+    if files.is_empty() {
+        let folder = folder.display();
+        return Err(Failure::usage(format!(
+            "{folder} has no DAG files (*.yaml)"
+        )));
+    }
+    if let Some(dags) = read_by_daemon
+        && folder.canonicalize().ok().as_ref() != Some(&dags)
+    {
+        output::note(&format!(
+            "a daemon does not read {}: it reads the DAG files in the folder {}, at the top of the repo",
+            folder.display(),
+            dags.display()
+        ));
     }
     Ok(files)
 }
 
+/// The DAG files in a folder: those that the daemon would read, and those that it would refuse.
 fn dag_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error| Failure::file(folder, "read", &error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let is_yaml = path
-            .extension()
-            .is_some_and(|ending| ending == "yaml" || ending == "yml");
-        if is_yaml && path.is_file() {
-            files.push(path);
+        let entry = entry.map_err(unreadable)?;
+        let kind = entry.file_type().map_err(unreadable)?;
+        if is_dag_file(entry.file_name().as_bytes()) && (kind.is_file() || kind.is_symlink()) {
+            files.push(entry.path());
         }
     }
-    files.sort();
     Ok(files)
 }

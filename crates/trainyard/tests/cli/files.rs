@@ -89,7 +89,9 @@ fn what_is_not_there_is_named() {
     exit code 2
     --- stdout
     --- stderr
-    error: nowhere.yaml cannot be read: No such file or directory (os error 2)
+    error[unreadable]: it cannot be read: No such file or directory (os error 2)
+    --> nowhere.yaml
+    1 file with faults
     ");
     let answer = place.call(&["validate", "empty"]);
     assert_eq!(answer.code, Some(2));
@@ -103,6 +105,99 @@ fn a_file_that_is_not_text_is_a_fault_of_the_file() {
     let answer = place.call(&["validate", "x.yaml"]);
     assert_eq!(answer.code, Some(2));
     assert!(answer.stderr.contains("UTF-8"), "{}", answer.stderr);
+}
+
+fn git_init(folder: &std::path::Path) {
+    let made = std::process::Command::new("git")
+        .args(["init", "--quiet"])
+        .current_dir(folder)
+        .status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn validate_refuses_what_the_daemon_refuses_and_skips_what_it_skips() {
+    let place = Place::new();
+    place.write("dags/x.yaml", "stages: {a: {image: x}}\n");
+    place.write("dags/x.yml", "stages: {a: {image: x}}\n");
+    place.write("dags/y.yaml", "name: x\nstages: {a: {image: x}}\n");
+    place.write("dags/.hidden.yaml", WRONG);
+    place.write("elsewhere.yaml", "stages: {a: {image: x}}\n");
+    for (link, to) in [
+        ("l.yaml", "../elsewhere.yaml"),
+        ("m.yaml", "/proc/self/mem"),
+    ] {
+        std::os::unix::fs::symlink(to, place.path("dags").join(link)).unwrap();
+    }
+    let answer = place.call(&["validate"]);
+    assert_eq!(answer.code, Some(2), "{answer:?}");
+    assert_eq!(answer.stdout, "./dags/x.yaml: DAG x, 1 stage\n");
+    let taken = "./dags/x.yaml defines a DAG named `x` already";
+    assert_eq!(answer.stderr.matches(taken).count(), 2, "{answer:?}");
+    let link = "it is a symbolic link; a DAG file is a file";
+    assert_eq!(answer.stderr.matches(link).count(), 2, "{answer:?}");
+    assert!(answer.stderr.contains("./dags/y.yaml:1:7"), "{answer:?}");
+    assert!(
+        answer.stderr.ends_with("4 files with faults\n"),
+        "{answer:?}"
+    );
+    let answer = place.call(&["validate", "dags/y.yaml", "dags/x.yaml", "dags/x.yaml"]);
+    assert!(answer.stdout.contains("dags/x.yaml: DAG x"), "{answer:?}");
+    assert!(
+        answer.stderr.ends_with("1 file with faults\n"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_pipe_or_a_device_in_place_of_a_dag_file_is_refused_and_not_waited_for() {
+    let place = Place::new();
+    let made = std::process::Command::new("mkfifo")
+        .arg(place.path("a.yaml"))
+        .status();
+    assert!(made.unwrap().success());
+    place.write("b.yaml", "stages: {a: {image: x}}\n");
+    for command in ["validate", "graph", "exec"] {
+        for file in ["a.yaml", "/dev/zero"] {
+            let answer = place.call(&[command, file]);
+            assert_eq!(answer.code, Some(2), "{answer:?}");
+            assert!(
+                answer.stderr.contains("a pipe or a device, not a file"),
+                "{answer:?}"
+            );
+        }
+    }
+    let answer = place.call(&["validate", "a.yaml", "b.yaml"]);
+    assert_eq!(answer.stdout, "b.yaml: DAG b, 1 stage\n");
+}
+
+#[test]
+fn validate_in_a_subfolder_names_the_folder_that_the_daemon_reads() {
+    let place = Place::new();
+    place.write("repo/dags/top.yaml", "stages: {a: {image: x}}\n");
+    place.write("repo/services/a/dags/svc.yaml", "stages: {a: {image: x}}\n");
+    place.write("repo/src/train.py", "");
+    git_init(&place.path("repo"));
+    let answer = place.call(&["validate", "repo/services/a"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(
+        answer.stdout.contains("dags/svc.yaml: DAG svc"),
+        "{answer:?}"
+    );
+    assert!(
+        answer
+            .stderr
+            .contains("a daemon does not read repo/services/a/dags: it reads the DAG files in"),
+        "{answer:?}"
+    );
+    for folder in ["repo/src", "repo"] {
+        let answer = place.call(&["validate", folder]);
+        assert!(
+            answer.stdout.contains("repo/dags/top.yaml: DAG top"),
+            "{answer:?}"
+        );
+        assert_eq!(answer.stderr, "", "{answer:?}");
+    }
 }
 
 #[test]
@@ -153,11 +248,7 @@ fn a_folder_that_git_ignores_is_not_in_the_repo() {
     );
     for is_repository in [false, true] {
         if is_repository {
-            let made = std::process::Command::new("git")
-                .args(["init", "--quiet"])
-                .current_dir(place.path("repo"))
-                .status();
-            assert!(made.unwrap().success());
+            git_init(&place.path("repo"));
         }
         let answer = place.call(&["validate", "repo/dags/a.yaml"]);
         assert_eq!(answer.code, Some(2), "{answer:?}");
