@@ -43,6 +43,9 @@ pub enum ClientError {
         /// The cause.
         problem: String,
     },
+    /// The daemon answered before, and then not for about a minute. The text is the last error.
+    #[error("{0}, and has not for a minute")]
+    Lost(String),
     /// The daemon refused.
     #[error("{}", .body.message)]
     Refused {
@@ -73,7 +76,10 @@ impl ClientError {
             Self::Refused { status, .. } => {
                 matches!(*status, 502..=504)
             }
-            Self::InvalidUrl { .. } | Self::NotUnderstood { .. } | Self::InvalidToken => false,
+            Self::InvalidUrl { .. }
+            | Self::NotUnderstood { .. }
+            | Self::InvalidToken
+            | Self::Lost(_) => false,
         }
     }
 }

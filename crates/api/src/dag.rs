@@ -23,7 +23,7 @@ pub struct Dag {
     pub paused: bool,
     /// The commit of its current version; none once the followed branch no longer has the DAG.
     pub commit: Option<String>,
-    /// Whether its file has faults at the head of a branch.
+    /// Whether its file has faults at the head of the followed branch.
     pub has_faults: bool,
     /// The format of its version, where it is a later one than this daemon reads: newer daemons run the DAG.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,8 +82,32 @@ pub struct DagDetail {
     /// Pools that its stages name and this daemon does not define: these stages wait for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undefined_pools: Vec<String>,
+    /// Pools of which a stage takes more slots than this daemon gives them: it waits for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub small_pools: Vec<SmallPool>,
     /// The text of its current version.
     pub source: Option<String>,
+}
+
+/// A pool with fewer slots than a stage takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SmallPool {
+    /// Its name.
+    pub pool: String,
+    /// How many slots it has.
+    pub slots: u32,
+    /// The most that a stage takes.
+    pub wanted: u32,
+}
+
+/// The value of a parameter, in the document of the API. The types have any JSON in its place, and are checked against
+/// the DAG.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ParamJson {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
 }
 
 /// The pushes that start a DAG.
@@ -146,7 +170,7 @@ pub struct Param {
     #[serde(rename = "type")]
     pub kind: String,
     /// Its default; without one, the parameter is required.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ParamJson>)]
     pub default: Option<Value>,
     /// The allowed values; empty allows any of its type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -174,7 +198,7 @@ pub struct Schedule {
     pub missed: String,
     /// The parameters that it gives its runs; the others have their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, Object>)]
+    #[schema(value_type = BTreeMap<String, ParamJson>)]
     pub params: BTreeMap<String, Value>,
     /// When it ticks next.
     pub next_tick: Option<DateTime<Utc>>,
@@ -205,7 +229,7 @@ pub struct Fault {
 pub struct Trigger {
     /// Parameters: JSON of their type, or text that is parsed as that type.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, Object>)]
+    #[schema(value_type = BTreeMap<String, ParamJson>)]
     pub params: BTreeMap<String, Value>,
     /// A branch, tag or commit; the followed branch without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,6 +40,7 @@ impl DagDetail {
                 .map(|timeout| timeout.as_secs_f64()),
             faults: Vec::new(),
             undefined_pools: Vec::new(),
+            small_pools: Vec::new(),
             source: None,
         }
     }

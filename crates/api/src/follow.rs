@@ -68,18 +68,17 @@ impl Client {
         id: i64,
     ) -> impl Stream<Item = Result<Vec<RunEvent>, ClientError>> + Send + use<> {
         let client = self.clone();
-        try_unfold(0, move |mut after| {
+        try_unfold(None, move |known: Option<i64>| {
             let client = client.clone();
             async move {
-                let read = || client.events(id, after, WAIT);
-                let page = if after == 0 {
-                    read().await?
-                } else {
-                    patiently(read).await?
+                let page = match known {
+                    // Answered at once, so that a daemon that does not run is reported at once.
+                    None => client.events(id, 0, Duration::ZERO).await?,
+                    Some(after) => patiently(|| client.events(id, after, WAIT)).await?,
                 };
-                if let Some(newest) = page.items.last() {
-                    after = newest.id;
-                    return Ok(Some((page.items, after)));
+                let after = page.items.last().map(|event| event.id).or(known);
+                if known.is_none() || !page.items.is_empty() {
+                    return Ok(Some((page.items, Some(after.unwrap_or(0)))));
                 }
                 // The wait has passed without an event, or the run has ended.
                 let run = patiently(|| client.run(id)).await?;
@@ -93,7 +92,8 @@ impl Client {
 
     /// The log of one attempt from `offset` on, in pages as they arrive, to its end.
     ///
-    /// Errors are as with [`Client::watch_run`].
+    /// An item is an error where the daemon does not answer for about a minute, the first request included: the caller
+    /// knows the attempt from an answer. The stream ends after it.
     pub fn follow_log(
         &self,
         id: i64,
@@ -110,11 +110,7 @@ impl Client {
                 };
                 loop {
                     let read = || client.log(id, &stage, Some(attempt), offset, WAIT);
-                    let page = if offset == 0 {
-                        read().await?
-                    } else {
-                        patiently(read).await?
-                    };
+                    let page = patiently(read).await?;
                     offset = page.next_offset;
                     if page.complete {
                         return Ok(Some((page, None)));
@@ -166,7 +162,36 @@ where
                 retries += 1;
                 tokio::time::sleep(backoff.next_wait()).await;
             }
+            Err(error) if error.may_pass() => return Err(ClientError::Lost(error.to_string())),
             answer => return answer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_stays_away_is_lost_after_about_a_minute() {
+        let (began, calls) = (Instant::now(), Cell::new(0));
+        let lost = patiently(|| async {
+            calls.set(calls.get() + 1);
+            Err::<(), _>(ClientError::Unreachable {
+                url: "http://127.0.0.1:1".to_owned(),
+                problem: "connection refused".to_owned(),
+            })
+        });
+        assert_eq!(
+            lost.await.unwrap_err().to_string(),
+            "no daemon answers at http://127.0.0.1:1: connection refused, and has not for a minute"
+        );
+        let seconds = began.elapsed().as_secs();
+        assert!((45..80).contains(&seconds), "{seconds}");
+        assert_eq!(calls.get(), 1 + RETRIES);
     }
 }

@@ -74,8 +74,8 @@ mod system;
 pub use audit::{AuditEntry, AuditSelection, Principal};
 pub use client::{Client, ClientError, Download};
 pub use dag::{
-    ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,
-    StageOutline, Tick, Trigger,
+    ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, ParamJson, Paused,
+    PushRule, Schedule, SmallPool, StageOutline, Tick, Trigger,
 };
 pub use declared::json_values;
 pub use log::{LogLine, LogPage, text_bytes};

@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 
 use chrono::{DateTime, Utc};
 
+use crate::dag::ParamJson;
+
 /// The reason for an outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
@@ -81,7 +83,7 @@ pub struct RunDetail {
     #[serde(flatten)]
     pub summary: Run,
     /// Its parameters.
-    #[schema(value_type = BTreeMap<String, Object>)]
+    #[schema(value_type = BTreeMap<String, ParamJson>)]
     pub params: BTreeMap<String, Value>,
     /// Its concurrency group, where its DAG has groups: only runs of the same group wait for or replace each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]

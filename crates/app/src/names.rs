@@ -2,6 +2,8 @@
 
 use trainyard_core::dag::nearest;
 use trainyard_core::id::{DagId, RepoId};
+use trainyard_core::text::shortened;
+use trainyard_core::trigger::branch_fault;
 use trainyard_store::Error as StoreError;
 
 use crate::{App, AppError, Result};
@@ -40,6 +42,17 @@ pub(crate) async fn dag(app: &App, text: &str) -> Result<DagId> {
         Err(error @ StoreError::Conflict { .. }) => Err(AppError::invalid(error.to_string())),
         found => Ok(found?),
     }
+}
+
+/// Refuses a name that no branch has, such as `refs/heads/main`.
+pub(crate) fn branch(name: &str) -> Result<()> {
+    branch_fault(name).map_or(Ok(()), |fault| {
+        let message = format!(
+            "`{}` is not the name of a branch: it {fault}",
+            shortened(name)
+        );
+        Err(AppError::invalid(message))
+    })
 }
 
 /// `did you mean …?`, where a known name is similar.

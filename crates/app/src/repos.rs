@@ -64,7 +64,10 @@ impl App {
             name: name.clone(),
             url: url.as_str().to_owned(),
             followed_branch: match new.branch {
-                Some(branch) => Some(branch),
+                Some(branch) => {
+                    names::branch(&branch)?;
+                    Some(branch)
+                }
                 None => checked_out_branch(&url).await,
             },
             poll_every,
@@ -197,6 +200,7 @@ async fn decide(
     let followed_branch = match (asked.branch.clone(), asked.default_branch) {
         (Some(_), true) => return Err(either("branch", "default_branch")),
         (Some(branch), false) => {
+            names::branch(&branch)?;
             // At a new address, the first sync reports a missing branch.
             if url.is_none() {
                 notes.extend(has_branch(app, id, &branch).await?);

@@ -33,6 +33,9 @@ impl App {
             Some(repo) => Some(names::repo(self, repo).await?),
             None => None,
         };
+        if let Some(branch) = &selection.branch {
+            names::branch(branch)?;
+        }
         let states = selection.states.iter().map(|word| {
             RunState::from_word(word).ok_or_else(|| {
                 let states = RunState::ALL.map(RunState::as_str).join(", ");

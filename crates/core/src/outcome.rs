@@ -202,7 +202,7 @@ reason_codes! {
     RunTimeout = "run_timeout",
     /// A user requested the cancellation.
     CancelRequested = "cancel_requested",
-    /// A newer run took its place (`overlap: cancel_running`).
+    /// A newer run needed its place (`overlap: cancel_running`).
     Superseded = "superseded",
     /// Another run was active (`overlap: skip`).
     Overlap = "overlap",

@@ -95,9 +95,10 @@ impl CancelledBy {
             Self::Actor(name) => {
                 Reason::new(ReasonCode::CancelRequested, format!("cancelled by {name}"))
             }
-            Self::Newer(run) => {
-                Reason::new(ReasonCode::Superseded, format!("run {run} took its place"))
-            }
+            Self::Newer(run) => Reason::new(
+                ReasonCode::Superseded,
+                format!("the newer run {run} needed its place (`overlap: cancel_running`)"),
+            ),
             Self::Timeout => Reason::new(ReasonCode::RunTimeout, "the run reached its timeout"),
         }
     }

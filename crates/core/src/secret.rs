@@ -50,8 +50,26 @@ impl SecretBranches {
     /// Takes patterns of branch names; no pattern means the repo's followed branch, whichever that is at the time.
     ///
     /// # Errors
-    /// The fault, as a sentence.
+    /// The fault, as a sentence: a pattern that is not valid, or that matches no branch.
     pub fn new<T: Into<String>>(patterns: impl IntoIterator<Item = T>) -> Result<Self, String> {
+        let branches = Self::stored(patterns)?;
+        let faulty = branches.0.iter();
+        let fault = faulty
+            .filter_map(|one| Some((one.as_str(), one.branch_fault()?)))
+            .next();
+        match fault {
+            Some((text, fault)) => Err(format!(
+                "the branch pattern {text:?} matches nothing: it {fault}"
+            )),
+            None => Ok(branches),
+        }
+    }
+
+    /// Patterns that were recorded by some version, which may match nothing.
+    ///
+    /// # Errors
+    /// A pattern that is not valid.
+    pub fn stored<T: Into<String>>(patterns: impl IntoIterator<Item = T>) -> Result<Self, String> {
         let patterns = patterns
             .into_iter()
             .map(|text| {
@@ -180,5 +198,17 @@ mod tests {
             assert!(error.contains("branch pattern"), "{error}");
         }
         assert!(SecretBranches::new(vec!["a"; 65]).is_err());
+    }
+
+    #[test]
+    fn a_pattern_that_no_branch_can_match_is_refused_with_the_one_that_was_meant() {
+        let error = SecretBranches::new(["main", "refs/heads/rel*"]).unwrap_err();
+        assert_eq!(
+            error,
+            "the branch pattern \"refs/heads/rel*\" matches nothing: it starts with `refs/heads/`, and branches are \
+             named without it; write `rel*`"
+        );
+        // Versions that took it have stored it: their secrets stay readable.
+        assert!(SecretBranches::stored(["refs/heads/main"]).is_ok());
     }
 }

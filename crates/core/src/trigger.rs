@@ -1,6 +1,7 @@
 //! Triggers: the rules in a DAG file that may start a run.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono_tz::Tz;
 
@@ -49,6 +50,16 @@ pub struct PatternFault {
     pub problem: &'static str,
     /// The pattern that was meant, where that is known.
     pub meant: Option<String>,
+}
+
+impl fmt::Display for PatternFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.problem)?;
+        match &self.meant {
+            Some(meant) => write!(f, "; write `{meant}`"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Pattern {
@@ -115,40 +126,11 @@ impl Pattern {
         })
     }
 
-    /// Why no branch can match it, by git's rules for names.
+    /// Why no branch can match it.
     #[must_use]
     pub fn branch_fault(&self) -> Option<PatternFault> {
-        self.alternatives().iter().find_map(|text| {
-            let parts: Vec<&str> = text.split('/').collect();
-            let mut meant = None;
-            let problem = if let Some(branch) = text.strip_prefix("refs/heads/") {
-                meant = Some(branch.to_owned());
-                "starts with `refs/heads/`, and branches are named without it"
-            } else if text.starts_with("refs/") {
-                "starts with `refs/`, and only branches are pushed to here, named without that"
-            } else if text.starts_with('/') || text.ends_with('/') {
-                meant = Some(text.trim_matches('/').to_owned());
-                "starts or ends with `/`, as no branch does"
-            } else if parts.contains(&"") {
-                "has an empty part, `//`, as no branch does"
-            } else if text.contains("..") || text.contains("@{") {
-                "has `..` or `@{` in it, as no branch does"
-            } else if text.contains(|c: char| c.is_control() || " ~^:\\".contains(c)) {
-                "has a character in it that no branch has"
-            } else if text.ends_with('.')
-                || parts
-                    .iter()
-                    .any(|part| part.starts_with('.') || part.ends_with(".lock"))
-            {
-                "has a part that starts with `.` or ends with `.lock`, as no branch does"
-            } else {
-                return None;
-            };
-            Some(PatternFault {
-                problem,
-                meant: meant.filter(|meant| !meant.is_empty()),
-            })
-        })
+        let all = self.alternatives();
+        all.iter().find_map(|text| branch_fault(text))
     }
 
     /// The patterns that its braces expand to; the pattern itself where they are nested or too many.
@@ -181,6 +163,40 @@ impl Pattern {
     fn matcher(&self) -> Option<globset::GlobMatcher> {
         glob(&self.0).ok().map(|glob| glob.compile_matcher())
     }
+}
+
+/// Why no branch has a name, by git's rules for names.
+#[must_use]
+pub fn branch_fault(name: &str) -> Option<PatternFault> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let mut meant = None;
+    let problem = if let Some(branch) = name.strip_prefix("refs/heads/") {
+        meant = Some(branch.to_owned());
+        "starts with `refs/heads/`, and branches are named without it"
+    } else if name.starts_with("refs/") {
+        "starts with `refs/`, and only branches are meant here, named without that"
+    } else if name.starts_with('/') || name.ends_with('/') {
+        meant = Some(name.trim_matches('/').to_owned());
+        "starts or ends with `/`, as no branch does"
+    } else if parts.contains(&"") {
+        "has an empty part, `//`, as no branch does"
+    } else if name.contains("..") || name.contains("@{") {
+        "has `..` or `@{` in it, as no branch does"
+    } else if name.contains(|c: char| c.is_control() || " ~^:\\".contains(c)) {
+        "has a character in it that no branch has"
+    } else if name.ends_with('.')
+        || parts
+            .iter()
+            .any(|part| part.starts_with('.') || part.ends_with(".lock"))
+    {
+        "has a part that starts with `.` or ends with `.lock`, as no branch does"
+    } else {
+        return None;
+    };
+    Some(PatternFault {
+        problem,
+        meant: meant.filter(|meant| !meant.is_empty()),
+    })
 }
 
 /// The most patterns that one pattern with braces expands to.

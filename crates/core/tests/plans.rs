@@ -302,7 +302,11 @@ fn a_second_newer_run_does_not_force() {
         let by = CancelledBy::Newer(RunId(newer));
         record(&mut world, &[Event::CancelRequested { by }]);
     }
-    check(&world, "train", "cancelled: run 43 took its place");
+    check(
+        &world,
+        "train",
+        "cancelled: the newer run 43 needed its place (`overlap: cancel_running`)",
+    );
     end(&mut world, "cleanup", exited(0), None);
     assert_eq!(world.run.outcome(), Some(Outcome::Cancelled));
 }

@@ -132,6 +132,9 @@ async fn serve(config: Config, repos: &[String]) -> Result<(), ServeError> {
     if let Err(error) = known.note(data.path()) {
         warn!(%error, "could not add the data folder to the user's list: commands need --url and --token, or its whole path with --data-dir");
     }
+    for sentence in &config.overridden {
+        info!("configuration: {sentence}");
+    }
     debug!("configuration:\n{}", config.redacted().trim_end());
     let listener = TcpListener::bind(config.listen)
         .await

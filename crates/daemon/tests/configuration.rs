@@ -246,6 +246,22 @@ fn a_password_is_seen_nowhere() {
 }
 
 #[test]
+fn a_key_of_the_file_that_a_variable_or_a_flag_overrides_is_named() {
+    let text = "data_dir = \"d\"\nlisten = \"127.0.0.1:1\"\n[log]\nformat = \"json\"\n";
+    let config = with_file(
+        text,
+        &["--data-dir", "/e", "--log-format", "text", "--lease", "1m"],
+    );
+    assert_eq!(
+        config.unwrap().overridden,
+        [
+            "data_dir is from TRAINYARD_DATA_DIR or --data-dir, not from the file",
+            "log.format is from TRAINYARD_LOG_FORMAT or --log-format, not from the file",
+        ]
+    );
+}
+
+#[test]
 fn what_is_printed_can_be_read_as_a_file() {
     let config = with_file("[pools]\ngpu = 2\n", &["--log-format", "json"]).unwrap();
     let again = with_file(&config.redacted(), &[]).unwrap();

@@ -2,9 +2,10 @@
 //! repo, and pools. They are kept with their places, and checked by the code that knows the repo or the daemon's
 //! configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use trainyard_core::measure::counted;
 use trainyard_core::name::{DagName, PoolName};
 use trainyard_core::stage::RelativePath;
 
@@ -28,7 +29,8 @@ pub struct Outside {
     /// Where the name of the DAG is; empty where it is the name of the file.
     pub(crate) named_at: Range<usize>,
     paths: Vec<(String, Use, Range<usize>)>,
-    pools: Vec<(PoolName, Range<usize>)>,
+    /// With the slots that a stage takes.
+    pools: Vec<(PoolName, u32, Range<usize>)>,
 }
 
 /// The most paths and the most pools of one file that are looked up; the others are not reported.
@@ -72,9 +74,9 @@ impl Outside {
         }
     }
 
-    pub(crate) fn add_pool(&mut self, pool: &PoolName, at: Range<usize>) {
+    pub(crate) fn add_pool(&mut self, pool: &PoolName, slots: u32, at: Range<usize>) {
         if self.pools.len() < KEPT {
-            self.pools.push((pool.clone(), at));
+            self.pools.push((pool.clone(), slots, at));
         }
     }
 
@@ -152,31 +154,37 @@ impl Outside {
     }
 
     /// Warnings of a file, whose text this is, about pools that are not `defined` by the daemon that `whose`
-    /// names. The file itself is right: an operator may define them.
+    /// names, or have fewer slots than a stage takes. The file itself is right: an operator may change them.
     #[must_use]
-    pub fn unknown_pools<'p>(
+    pub fn pool_warnings(
         &self,
         text: &str,
         whose: &str,
-        defined: impl IntoIterator<Item = &'p str> + Clone,
+        defined: &BTreeMap<String, u32>,
     ) -> Vec<Diagnostic> {
         let mut sink = Sink::new(text);
-        for (pool, at) in &self.pools {
-            if defined
-                .clone()
-                .into_iter()
-                .any(|name| name == pool.as_str())
-            {
-                continue;
-            }
-            let help = match sink.nearest(pool.as_str(), defined.clone()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!(
-                    "an operator defines it in the daemon's configuration: `[pools]`, `{pool} = 1`"
+        for (pool, wanted, at) in &self.pools {
+            let (message, help) = match defined.get(pool.as_str()) {
+                Some(slots) if slots >= wanted => continue,
+                Some(slots) => (
+                    format!(
+                        "`{pool}` has {} at {whose} and the stage takes {wanted}, so it would wait for ever",
+                        counted(u64::from(*slots), "slot")
+                    ),
+                    format!(
+                        "take fewer; or an operator raises it in the daemon's configuration: `[pools]`, `{pool} = {wanted}`"
+                    ),
+                ),
+                None => (
+                    format!("{whose} defines no pool `{pool}`, so the stage would wait for ever"),
+                    match sink.nearest(pool.as_str(), defined.keys().map(String::as_str)) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!(
+                            "an operator defines it in the daemon's configuration: `[pools]`, `{pool} = {wanted}`"
+                        ),
+                    },
                 ),
             };
-            let message =
-                format!("{whose} defines no pool `{pool}`, so the stage would wait for ever");
             sink.warning(DiagnosticCode::InvalidValue, at.clone(), message)
                 .help(help);
         }

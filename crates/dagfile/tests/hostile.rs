@@ -1,5 +1,7 @@
 //! Hostile files: refused, within bounds, and never with a panic.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use trainyard_dagfile::limits::{DEEPEST, DIAGNOSTICS_AT_MOST, FILE_LARGEST};
 use trainyard_dagfile::{Diagnostic, DiagnosticCode, Parsed, parse, parse_bytes, render};
@@ -83,7 +85,9 @@ fn warnings_beyond_the_bound_make_no_valid_file_invalid() {
     let pools = pools.join(", ");
     let text = format!("stages: {{a: {{image: x, run: y, pools: {{{pools}}}}}}}");
     let parsed = parse("dags/x.yaml", &text);
-    let warnings = parsed.outside.unknown_pools(&text, "the daemon", []);
+    let warnings = parsed
+        .outside
+        .pool_warnings(&text, "the daemon", &BTreeMap::new());
     assert!(warnings.iter().all(|warning| !warning.is_error()));
     let last = &warnings.last().unwrap().message;
     assert_eq!(last, "and 1 more warning, not shown");

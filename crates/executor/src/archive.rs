@@ -18,6 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 use trainyard_core::artifact::{ArtifactContent, ArtifactKind};
+use trainyard_core::measure::in_units;
 use trainyard_core::stage::RelativePath;
 
 use crate::blob::BlobSink;
@@ -98,10 +99,10 @@ impl HashingSink {
     }
 
     fn too_large(&self) -> Error {
-        let Self { output, limit, .. } = self;
+        let (output, limit) = (&self.output, in_units(self.limit));
         Error::new(
             ErrorKind::TooLarge,
-            format!("output `{output}` is larger than the {limit} bytes that are permitted"),
+            format!("output `{output}` is larger than {limit}"),
         )
     }
 

@@ -347,5 +347,5 @@ async fn class_12_the_bytes_that_are_read_of_outputs_that_cannot_be_kept_are_bou
     );
     let ledger = Keeps::of_a_run(GIB, 0);
     let ending = run(&stage, Layers::new(0), &ledger).await;
-    insta::assert_snapshot!(storage(&ending), @"output `a` is larger than the 1048576 bytes that are permitted; output `b` is larger than the 1048576 bytes that are permitted; output `c` and 2 more are not kept: 2 MiB were read of outputs that cannot be kept, and no more than 1 MiB are (limits.artifact)");
+    insta::assert_snapshot!(storage(&ending), @"output `a` is larger than 1 MiB (limits.artifact); output `b` is larger than 1 MiB (limits.artifact); output `c` and 2 more are not kept: 2 MiB were read of outputs that cannot be kept, and no more than 1 MiB are (limits.artifact)");
 }

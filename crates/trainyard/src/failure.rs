@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Usage(Problem),
     /// The daemon, or something that it needs, is unreachable or refused.
     Refused(Problem),
+    /// The daemon answered before, and does not any more.
+    Lost(Problem),
     /// The daemon answers, and has no run, DAG, repo or other thing of that name.
     NotFound(Problem),
     /// Ctrl-C ended the command. It has printed what continues without it.
@@ -81,7 +83,7 @@ impl Failure {
             Self::Run => return ExitCode::from(1),
             Self::Faults => return ExitCode::from(2),
             Self::Usage(problem) => (problem, 2),
-            Self::Refused(problem) => (problem, 3),
+            Self::Refused(problem) | Self::Lost(problem) => (problem, 3),
             Self::NotFound(problem) => (problem, 4),
             // The code that shells use for a program that SIGINT ended.
             Self::Interrupted => return ExitCode::from(130),
@@ -140,6 +142,7 @@ impl From<ClientError> for Failure {
                     .to_owned(),
             ),
             ClientError::Refused { body, .. } => body.help,
+            ClientError::Lost(_) => return Self::Lost(Problem::new(message)),
             ClientError::NotUnderstood { .. } => {
                 Some("use the same version of `trainyard` as the daemon's".to_owned())
             }

@@ -34,7 +34,8 @@ pub(crate) fn small_file(path: &Path) -> Result<String, Failure> {
 
 /// Reads a secret: from standard input, or from the terminal without showing it.
 ///
-/// One line break at the end is not part of it.
+/// Of a value of one line, the line break at its end is not part of it, as `echo` writes one. One of several lines is
+/// taken as it is: a private key without its last line break is refused by OpenSSH.
 pub(crate) fn secret(what: &str) -> Result<SecretString, Failure> {
     let unreadable = |error| Failure::usage(format!("{what} cannot be read: {error}"));
     let mut text = if std::io::stdin().is_terminal() {
@@ -50,11 +51,8 @@ pub(crate) fn secret(what: &str) -> Result<SecretString, Failure> {
             .map_err(unreadable)?;
         text
     };
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
+    if let Some(line) = text.strip_suffix('\n').filter(|line| !line.contains('\n')) {
+        text.truncate(line.trim_end_matches('\r').len());
     }
     if text.is_empty() {
         let problem = Problem::new(format!("{what} is empty"));

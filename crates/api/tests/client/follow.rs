@@ -69,10 +69,11 @@ async fn a_run_is_reported_at_once_then_at_each_change_and_at_its_end() {
 #[tokio::test]
 async fn a_log_goes_on_from_its_offset_when_the_daemon_comes_back() {
     let server = Server::new(|place, _| match place {
-        0 => json(&page("one\ntwo\n", 40, false)),
-        1 => status(503, r#"{"code":"unavailable","message":"restarting"}"#),
-        2 => json(&page("", 40, false)),
-        3 => json(&page("three\n", 60, true)),
+        0 => status(503, r#"{"code":"unavailable","message":"restarting"}"#),
+        1 => json(&page("one\ntwo\n", 40, false)),
+        2 => status(503, r#"{"code":"unavailable","message":"restarting"}"#),
+        3 => json(&page("", 40, false)),
+        4 => json(&page("three\n", 60, true)),
         _ => status(500, ""),
     })
     .await;
@@ -97,7 +98,34 @@ async fn a_log_goes_on_from_its_offset_when_the_daemon_comes_back() {
     };
     assert_eq!(
         server.targets(),
-        [target(0), target(40), target(40), target(40)]
+        [target(0), target(0), target(40), target(40), target(40)]
+    );
+}
+
+#[tokio::test]
+async fn events_go_on_when_the_daemon_comes_back_before_the_first_of_them() {
+    let server = Server::new(|place, _| match place {
+        0 => json(&events(&[], false)),
+        1 => status(503, r#"{"code":"unavailable","message":"restarting"}"#),
+        2 => json(&events(&[1, 2], false)),
+        3 => json(&events(&[], false)),
+        4 => json(&run("succeeded", true)),
+        _ => status(500, ""),
+    })
+    .await;
+    let batches: Vec<_> = server
+        .client()
+        .follow_events(7)
+        .try_collect()
+        .await
+        .unwrap();
+    let ids: Vec<i64> = batches.iter().flatten().map(|event| event.id).collect();
+    assert_eq!(ids, [1, 2]);
+    let target =
+        |after: i64, wait: u64| format!("/api/v1/runs/7/events?after={after}&wait_seconds={wait}");
+    assert_eq!(
+        server.targets()[..4],
+        [target(0, 0), target(0, 25), target(0, 25), target(2, 25)]
     );
 }
 

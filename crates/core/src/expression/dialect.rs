@@ -226,6 +226,10 @@ pub(super) fn root(word: &str, rest: &str) -> Option<String> {
         ("outcome" | "metrics" | "image", _) => {
             "it belongs to a stage, as in stages.train.outcome".to_owned()
         }
+        // Functions of other services, without their parentheses.
+        ("always" | "cancelled" | "failure" | "failed" | "success" | "succeeded", "") => {
+            return function(word).map(str::to_owned);
+        }
         _ => return None,
     };
     Some(help)
@@ -253,10 +257,10 @@ const CONTEXT: [(&[&str], &str, &str); 6] = [
 pub(super) fn function(name: &str) -> Option<&'static str> {
     Some(match name {
         "always" | "cancelled" => {
-            "write `run_on: [always]` next to `if`: the stage then runs however the others ended"
+            "write `run_on: [always]` in the stage: it then runs however the others ended"
         }
         "failure" | "failed" => {
-            "write `run_on: [failed]` next to `if`: the stage then runs after a failure"
+            "write `run_on: [failed]` in the stage: it then runs after a failure"
         }
         "success" | "succeeded" => {
             "leave it out: a stage runs only after success unless `run_on` says otherwise"

@@ -307,6 +307,14 @@ impl Template {
             .all(|part| matches!(part, Part::Literal(_)))
     }
 
+    /// The parts of the text that are not expressions.
+    pub fn literals(&self) -> impl Iterator<Item = Range<usize>> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Literal(range) => Some(range.clone()),
+            Part::Expression(..) => None,
+        })
+    }
+
     /// The stage whose image the text names, where it is `${{ stages.X.image }}` and nothing else.
     #[must_use]
     pub fn stage_of_image(&self) -> Option<&str> {

@@ -46,6 +46,9 @@ pub struct Config {
     /// Whether `trainyard dev` started it: remotes may be on this machine.
     #[serde(skip)]
     pub is_dev: bool,
+    /// The keys of the file that a variable or a flag overrides, in sentences: for the log.
+    #[serde(skip)]
+    pub overridden: Vec<String>,
     /// Where the API and the webhooks listen; port 0 is any free port.
     pub listen: SocketAddr,
     /// Whether `listen` may be an address that other machines reach.
@@ -152,14 +155,23 @@ impl Config {
 
     fn load(file: Option<&Path>, given: Settings, start: Start) -> Result<Self, ConfigError> {
         let mut settings = given;
+        let mut overridden = Vec::new();
         if let Some(file) = file {
-            settings = settings.over(file::read(file)?);
+            let below = file::read(file)?;
+            overridden = settings.shared(&below);
+            settings = settings.over(below);
         }
         if matches!(start, Start::Dev { .. }) {
             settings = settings.over(Settings::of_dev());
         }
         let mut faults = Faults::default();
-        let config = Self::with_defaults(&settings, start, &mut faults);
+        let mut config = Self::with_defaults(&settings, start, &mut faults);
+        config.overridden = overridden
+            .into_iter()
+            .map(|[key, variable, flag]| {
+                format!("{key} is from {variable} or --{flag}, not from the file")
+            })
+            .collect();
         config.check(&mut faults);
         if faults.0.is_empty() {
             Ok(config)
@@ -180,6 +192,7 @@ impl Config {
         stage.cpus = stage.cpus.or(here);
         Self {
             is_dev: matches!(start, Start::Dev { .. }),
+            overridden: Vec::new(),
             listen: settings.listen(),
             allow_remote: settings.allow_remote(),
             public_url: faults.read("public_url", settings.public_url(), |text| {

@@ -135,6 +135,22 @@ macro_rules! layer {
                 }
             }
 
+            /// The keys that this layer and another one set, with the variable and the flag of each.
+            pub(super) fn shared(&self, below: &Self) -> Vec<[&'static str; 3]> {
+                let mut shared = Vec::new();
+                $(
+                    if self.$key.is_some() && below.$key.is_some() {
+                        shared.push([
+                            concat!($prefix, stringify!($key)),
+                            spelled!(concat!("TRAINYARD_", $prefix, stringify!($key)), b'_', true),
+                            spelled!(concat!($prefix, stringify!($key)), b'-', false),
+                        ]);
+                    }
+                )*
+                $($(shared.extend(self.$section.shared(&below.$section));)*)?
+                shared
+            }
+
             $(
                 pub(super) fn $key(&self) -> in_effect!($type $(, $default)?) {
                     self.$key.clone()$(.unwrap_or_else(|| $default))?

@@ -59,7 +59,11 @@ fn fixes(info: &EngineInfo, required: bool) -> impl Iterator<Item = Check> {
                 "update Docker, or remove docker.require_fixes",
             )
         } else if unfixed.from_distribution {
-            Check::ok(NAME, detail)
+            Check::unknown(
+                NAME,
+                detail,
+                "read its changelog (Debian: `apt changelog docker.io`, `apt changelog runc`)",
+            )
         } else {
             Check::warning(
                 NAME,

@@ -29,6 +29,8 @@ pub struct Check {
 pub enum CheckStatus {
     /// Good.
     Ok,
+    /// This program cannot find out.
+    Unknown,
     /// It works, but may cause problems.
     Warning,
     /// The daemon would not start, or its stages would fail.
@@ -42,6 +44,17 @@ impl Check {
             status: CheckStatus::Ok,
             detail: detail.into(),
             what_to_do: None,
+        }
+    }
+
+    fn unknown(
+        name: &'static str,
+        detail: impl Into<String>,
+        what_to_do: impl Into<String>,
+    ) -> Self {
+        Self {
+            status: CheckStatus::Unknown,
+            ..Self::warning(name, detail, what_to_do)
         }
     }
 

@@ -177,6 +177,7 @@ impl FileReader<'_> {
                 if let Some(template) = &value_template {
                     let what = format!("the build argument `{}`", shortened(&key.text));
                     self.check_argument(&what, key.text.len() + 1, template, value);
+                    self.warn_of_habits(&what, template, value);
                 }
                 if is_proxy_argument(&key.text) {
                     let message = format!("the build argument `{}` cannot be set", key.text);

@@ -6,6 +6,7 @@ mod expressions;
 mod fields;
 mod forms;
 mod gate;
+mod habits;
 mod image;
 mod needs;
 mod output;
@@ -400,6 +401,7 @@ impl FileReader<'_> {
             };
             if let Some(template) = &template {
                 self.check_argument(&what, key.text.len() + 1, template, value);
+                self.warn_of_habits(&what, template, value);
             }
             if let (Some(name), Some(template)) = (name, template) {
                 places.insert(name.clone(), value.clone());

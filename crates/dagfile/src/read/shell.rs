@@ -12,7 +12,7 @@ use crate::diagnostic::DiagnosticCode as Code;
 use crate::tree::Node;
 
 /// Programs that take a script as an argument only after `-c`, and else as the name of a file.
-const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"];
+pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"];
 
 impl FileReader<'_> {
     /// The program and its options; the script is their last argument. A wrong `shell` still counts as one: the faults

@@ -13,6 +13,7 @@ use trainyard_core::stage::{
 use trainyard_core::text::shortened;
 
 use super::fields::Fields;
+use super::habits::is_of_a_shell;
 use super::image::{DefaultImage, Image, some_image};
 use super::output::some_path;
 use super::places::{ImagePlaces, StagePlaces};
@@ -288,8 +289,12 @@ impl FileReader<'_> {
             if script.trim().is_empty() {
                 self.invalid(&node.span, "the script is empty".to_owned());
             }
+            self.warn_of_jinja_in(script, node);
             return Some(match shell {
-                None => Command::Script(script.to_owned()),
+                None => {
+                    self.warn_of_shebang(script, node);
+                    Command::Script(script.to_owned())
+                }
                 Some(mut words) => {
                     // After its last option, most programs would take a script that begins like one for another option.
                     let is_like_option = script.starts_with(['-', '+']);
@@ -321,6 +326,11 @@ impl FileReader<'_> {
                 self.check_argument("an argument of the command", 0, &template, item);
                 templates.push(template);
                 places.command.push(item.clone());
+            }
+        }
+        if !is_of_a_shell(&templates) {
+            for (template, item) in templates.iter().zip(&places.command) {
+                self.warn_of_habits("`command`", template, item);
             }
         }
         Some(Command::Exec(templates))
@@ -364,7 +374,7 @@ impl FileReader<'_> {
         };
         let mut take = |name: &str, span: &Range<usize>, slots: u32, reader: &mut Self| {
             if let Some(name) = reader.checked_name(name, span) {
-                reader.sink.outside.add_pool(&name, span.clone());
+                reader.sink.outside.add_pool(&name, slots, span.clone());
                 pools.insert(name, slots);
             }
         };

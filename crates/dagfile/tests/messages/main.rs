@@ -5,12 +5,13 @@
 mod expressions;
 mod faults;
 mod forms;
+mod habits;
 mod inputs;
 mod keys;
 mod scripts;
 mod triggers;
 
-use trainyard_dagfile::parse;
+use trainyard_dagfile::{Diagnostic, parse};
 
 /// The text of a file, and a part of each answer, of message and help.
 type Row<'a> = (&'a str, &'a [&'a str]);
@@ -34,6 +35,17 @@ pub(crate) fn check(rows: &[Row<'_>]) {
         }
         assert_eq!(parsed.dag.is_some(), wanted.is_empty(), "\n{file}");
     }
+}
+
+/// The warnings of a file that is valid.
+pub(crate) fn warnings(file: &str) -> Vec<String> {
+    let parsed = parse("dags/file.yaml", file);
+    assert!(parsed.dag.is_some(), "{file}\n{:?}", parsed.diagnostics);
+    let text = |found: &Diagnostic| {
+        let help = found.help.clone().unwrap_or_default();
+        format!("{}: {} ({help})", &file[found.span.clone()], found.message)
+    };
+    parsed.diagnostics.iter().map(text).collect()
 }
 
 /// A file of one stage that also says this.

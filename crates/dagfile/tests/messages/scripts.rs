@@ -3,16 +3,7 @@
 use trainyard_core::stage::Command;
 use trainyard_dagfile::parse;
 
-/// The warnings of a file that is valid.
-fn warnings(file: &str) -> Vec<String> {
-    let parsed = parse("dags/file.yaml", file);
-    assert!(parsed.dag.is_some(), "{file}\n{:?}", parsed.diagnostics);
-    let text = |found: &trainyard_dagfile::Diagnostic| {
-        let help = found.help.clone().unwrap_or_default();
-        format!("{}: {} ({help})", &file[found.span.clone()], found.message)
-    };
-    parsed.diagnostics.iter().map(text).collect()
-}
+use crate::warnings;
 
 #[test]
 fn a_pipe_in_an_image_whose_shell_may_lack_pipefail_is_a_warning_once_per_file() {
@@ -51,6 +42,36 @@ fn a_pipe_of_which_every_program_counts_brings_no_warning() {
     }
     let file = "defaults: {shell: [bash, -c]}\nstages: {s: {image: x, run: a | b}}";
     assert_eq!(warnings(file), [""; 0]);
+}
+
+#[test]
+fn a_first_line_that_names_another_program_is_a_warning_with_the_shell_to_write() {
+    for (line, shell) in [
+        ("#!/usr/bin/env python3", "[python3, -c]"),
+        ("#!/usr/bin/env -S python3 -u", "[python3, -u, -c]"),
+        ("#!/bin/bash", "[bash, -euo, pipefail, -c]"),
+        ("#!/bin/bash -e", "[bash, -e, -c]"),
+        ("#!/usr/bin/perl", "[perl, -e]"),
+    ] {
+        let file =
+            format!("stages:\n  s:\n    image: x\n    run: |\n      {line}\n      import os\n");
+        let found = warnings(&file);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let begin = format!("{line}: the image's `sh` runs this script");
+        let help = format!("(add `shell: {shell}`");
+        assert!(
+            found[0].starts_with(&begin) && found[0].contains(&help),
+            "{found:?}"
+        );
+    }
+    for stage in [
+        "image: x, run: \"#!/bin/sh\\ntrue\"",
+        "image: x, run: \"# comment\\ntrue\"",
+        "image: x, shell: [python3, -c], run: \"#!/usr/bin/env python3\\nimport os\"",
+    ] {
+        let file = format!("stages: {{s: {{{stage}}}}}");
+        assert_eq!(warnings(&file), [""; 0], "{file}");
+    }
 }
 
 #[test]

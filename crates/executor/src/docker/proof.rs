@@ -28,6 +28,9 @@ const RECORD_AT_MOST: usize = 1024;
 /// How much of a program's name is shown, in characters: a stage can give it any.
 const NAME_SHOWN: usize = 200;
 
+/// The longest `PATH` that a message shows, in bytes.
+const PATH_SHOWN: usize = 1_000;
+
 /// Exit code of a process that SIGKILL ended.
 const KILLED: i32 = 128 + 9;
 
@@ -164,16 +167,26 @@ impl Engine {
 
     /// The proof that a record gives, with the name of a program that was not run.
     async fn proof_of(&self, container: &str, record: Record, seen: &Exit) -> Result<Proof, Error> {
+        let is_missing = matches!(record, Record::Unrun(Unfit::Missing));
         match proof(Some(record), seen) {
             Proof::Unfit(why) => {
                 let found = status::inspect(&self.client, container).await?;
-                let config = found.and_then(|found| found.config);
-                let program = config.and_then(|config| config.cmd?.into_iter().next());
+                let config = found.and_then(|found| found.config).unwrap_or_default();
+                let program = config.cmd.and_then(|cmd| cmd.into_iter().next());
+                let is_searched = program.as_ref().is_some_and(|name| !name.contains('/'));
+                let path = config.env.filter(|_| is_missing && is_searched);
+                let path = path.and_then(|variables| {
+                    let path = variables.iter().find_map(|one| one.strip_prefix("PATH="));
+                    // Not a part of it: redaction does not know half a secret.
+                    let path = path.filter(|path| path.len() <= PATH_SHOWN)?;
+                    Some(format!("; it was searched for in PATH, `{path}`"))
+                });
+                let path = path.unwrap_or_default();
                 let program = program.map_or_else(
                     || "its program".to_owned(),
                     |name| format!("`{}`", name.chars().take(NAME_SHOWN).collect::<String>()),
                 );
-                Ok(Proof::Unfit(format!("{program} was not run: {why}")))
+                Ok(Proof::Unfit(format!("{program} was not run: {why}{path}")))
             }
             other => Ok(other),
         }

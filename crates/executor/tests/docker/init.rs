@@ -182,12 +182,17 @@ async fn a_program_that_the_kernel_does_not_execute_is_known_as_such() {
         let files = [("crlf", "#!/bin/sh\r\ntrue\r\n"), ("other", "#!/no/such\n")];
         let source = crate::place::tree(&files);
         for (program, words) in [
-            ("no-such", "the image has no such program"),
+            (
+                "no-such",
+                "no such program; it was searched for in PATH, `/opt/tool:$PATH`",
+            ),
             ("./crlf", "carriage return"),
             ("./other", "its interpreter"),
         ] {
             let mut spec = kit.spec_of(RenderedCommand::Exec(vec![program.to_owned()]));
             spec.source = Some(source.clone());
+            spec.env
+                .insert("PATH".to_owned(), "/opt/tool:$PATH".to_owned());
             let handle = kit.start(&executor, &spec).await;
             let Proof::Unfit(why) = proof(&kit, &executor, &handle).await else {
                 panic!("{program} did run");

@@ -169,7 +169,12 @@ impl<E: Attempts, L: Ledger> Collector<'_, E, L> {
                 {
                     faults.push(refused(name, &allowance.words()));
                 }
-                Err(fault) => faults.push(fault),
+                Err(mut fault) => {
+                    if fault.code == ReasonCode::Storage {
+                        fault.message.push_str(" (limits.artifact)");
+                    }
+                    faults.push(fault);
+                }
             }
         }
         Ok(copied)

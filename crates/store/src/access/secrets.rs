@@ -156,7 +156,7 @@ impl Store {
         let mut secrets = StoredSecrets::default();
         for row in rows {
             let value = open_text(&self.core, &context(repo, &row.name), &row.sealed)?;
-            let branches = SecretBranches::new(row.branches)
+            let branches = SecretBranches::stored(row.branches)
                 .map_err(|fault| Error::corrupt(format!("secret {}", row.name), fault))?;
             let name =
                 SecretName::new(row.name).map_err(|fault| Error::corrupt("a secret", fault))?;

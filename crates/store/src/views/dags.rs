@@ -1,8 +1,8 @@
 //! DAGs as they are shown: their versions, their next ticks, their last runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use trainyard_api::{Dag, DagDetail, Fault, LastRun, Schedule, json_values};
+use trainyard_api::{Dag, DagDetail, Fault, LastRun, Schedule, SmallPool, json_values};
 use trainyard_core::id::{DagId, DagVersionId, RepoId};
 use trainyard_core::name::PoolName;
 use trainyard_core::outcome::RunState;
@@ -86,17 +86,26 @@ impl Store {
         let mut faults = self.list_faults(Some(found.repo)).await?;
         faults.retain(|fault| fault.path == found.dag.path);
         let declared = pinned.as_ref().map(|pinned| pinned.dag.declared());
-        let undefined: BTreeSet<String> = declared
-            .iter()
-            .flat_map(|declared| &declared.stages)
-            .flat_map(|stage| stage.program().pools.keys())
-            .filter(|pool| !pools.contains_key(*pool))
-            .map(ToString::to_string)
-            .collect();
+        let stages = declared.iter().flat_map(|declared| &declared.stages);
+        let mut wanted = BTreeMap::<&PoolName, u32>::new();
+        for (pool, slots) in stages.flat_map(|stage| &stage.program().pools) {
+            let most = wanted.entry(pool).or_default();
+            *most = (*most).max(*slots);
+        }
+        let small = wanted.iter().filter_map(|(pool, wanted)| {
+            let slots = *pools.get(*pool).filter(|slots| *slots < wanted)?;
+            Some(SmallPool {
+                pool: pool.to_string(),
+                slots,
+                wanted: *wanted,
+            })
+        });
+        let undefined = wanted.keys().filter(|pool| !pools.contains_key(**pool));
         Ok(DagDetail {
             schedules,
             faults,
-            undefined_pools: undefined.into_iter().collect(),
+            undefined_pools: undefined.map(ToString::to_string).collect(),
+            small_pools: small.collect(),
             source,
             ..DagDetail::declared(found.dag, declared)
         })
@@ -173,7 +182,7 @@ impl Store {
                 v.commit as "commit?", v.format as "format?",
                 exists (
                     select from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
-                    where f.repo = d.repo and f.path = d.path
+                    where f.repo = d.repo and f.path = d.path and h.branch = p.current_branch
                 ) as "has_faults!",
                 (select min(next_tick) from schedule where dag = d.id) as next_tick,
                 l.id as "last?", l.state as "last_state?", l.created_at as "last_created_at?", l.finished_at,

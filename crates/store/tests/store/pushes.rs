@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use trainyard_api::SmallPool;
 use trainyard_core::cron::Cron;
 use trainyard_core::dag::Dag;
-use trainyard_core::name::{DagName, ParamName, RepoName};
+use trainyard_core::name::{DagName, ParamName, PoolName, RepoName};
 use trainyard_core::param::{ParamKind, ParamSpec};
 use trainyard_core::schedule::Missed;
 use trainyard_core::trigger::ScheduleTrigger;
@@ -230,6 +231,46 @@ async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
     );
     recorded(&place, seen).await;
     assert!(place.store.list_faults(None).await.unwrap().is_empty());
+    // A branch that is not followed breaks it for itself alone.
+    let mut seen = push(None, '4', vec![broken("dags/night.yaml")]);
+    seen.branch = "dev".into();
+    seen.is_followed = false;
+    recorded(&place, seen).await;
+    let detail = place.store.dag_detail(night, &pools).await.unwrap();
+    assert_eq!(detail.faults[0].branches, ["dev"]);
+    assert!(!detail.summary.has_faults);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_smaller_than_a_stage_takes_is_named() {
+    let place = Place::new().await;
+    let with_pools = |name: &str, pools: &[(&str, u32)]| {
+        let mut stage = stage(name, &[]);
+        let pools = pools
+            .iter()
+            .map(|(name, slots)| (PoolName::new(*name).unwrap(), *slots));
+        stage.program_mut().pools.extend(pools);
+        stage
+    };
+    let one = with_pools("a", &[("gpu", 2), ("licence", 1)]);
+    let other = with_pools("b", &[("gpu", 3), ("tpu", 1)]);
+    let dag = dag("p", vec![one, other]);
+    recorded(&place, push(None, '1', vec![file(&dag)])).await;
+    let dag = place.store.resolve_dag("p").await.unwrap();
+    let pools = [("gpu", 2), ("licence", 1)];
+    let pools = pools.map(|(name, slots)| (PoolName::new(name).unwrap(), slots));
+    let detail = place
+        .store
+        .dag_detail(dag, &BTreeMap::from(pools))
+        .await
+        .unwrap();
+    assert_eq!(detail.undefined_pools, ["tpu"]);
+    let small = SmallPool {
+        pool: "gpu".to_owned(),
+        slots: 2,
+        wanted: 3,
+    };
+    assert_eq!(detail.small_pools, [small]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ impl Doctor {
         let checks = doctor::examine(&config).await;
         self.output.show(&checks, || report(&checks))?;
         match doctor::worst(&checks) {
-            CheckStatus::Ok | CheckStatus::Warning => Ok(()),
+            CheckStatus::Ok | CheckStatus::Unknown | CheckStatus::Warning => Ok(()),
             CheckStatus::Failed => Err(Failure::refused("a daemon would not work here")),
         }
     }
@@ -90,6 +90,7 @@ fn report(checks: &[Check]) -> String {
     for check in checks {
         let (word, style) = match check.status {
             CheckStatus::Ok => ("ok     ", Style::new().green()),
+            CheckStatus::Unknown => ("unknown", Style::new().yellow()),
             CheckStatus::Warning => ("warning", Style::new().yellow()),
             CheckStatus::Failed => ("failed ", Style::new().red()),
         };

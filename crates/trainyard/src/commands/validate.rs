@@ -137,8 +137,7 @@ impl Pools {
         match self {
             Self::Of(url, pools) => {
                 let whose = format!("the daemon at {url}");
-                let names = pools.keys().map(String::as_str);
-                parsed.outside.unknown_pools(text, &whose, names)
+                parsed.outside.pool_warnings(text, &whose, pools)
             }
             Self::NotAsked | Self::Unknown => Vec::new(),
         }

@@ -123,6 +123,14 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
             format!("the daemon defines no pool `{pool}`: stages that need it wait for ever");
         detail.line("warning", warning);
     }
+    for small in &dag.small_pools {
+        let slots = counted(u64::from(small.slots), "slot");
+        let warning = format!(
+            "pool `{}` has {slots}, and a stage takes {}: it waits for ever",
+            small.pool, small.wanted
+        );
+        detail.line("warning", warning);
+    }
     for warning in warnings(dag) {
         detail.line("warning", warning);
     }

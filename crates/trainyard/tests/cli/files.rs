@@ -261,12 +261,12 @@ fn a_folder_that_git_ignores_is_not_in_the_repo() {
 }
 
 #[test]
-fn a_pool_that_the_daemon_does_not_define_is_a_warning() {
+fn a_pool_that_the_daemon_does_not_define_or_that_is_too_small_is_a_warning() {
     let daemon = Daemon::with(
         "GET /daemon",
         r#"{"version": "1", "instance": "i", "url": "http://t.example.org", "slots": 4, "pools": {"licence": 1, "gpu": 2}}"#,
     );
-    let file = "stages: {a: {image: x, pools: [gup, licence]}}\n";
+    let file = "stages: {a: {image: x, pools: [gup, licence]}, b: {image: x, pools: {gpu: 3}}}\n";
     daemon.place().write("a.yaml", file);
     let answer = daemon.call(&["validate", "a.yaml"]);
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
@@ -278,6 +278,8 @@ fn a_pool_that_the_daemon_does_not_define_is_a_warning() {
         "{}",
         answer.stderr
     );
+    let too_small = "`gpu` has 2 slots at the daemon at http://t.example.org and the stage takes 3, so it would wait for ever";
+    assert!(answer.stderr.contains(too_small), "{}", answer.stderr);
     let alone = daemon.place().call(&["validate", "a.yaml"]);
     assert_eq!(alone.code, Some(0));
     assert!(

@@ -5,12 +5,17 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 
 #[test]
-fn a_secret_is_read_from_standard_input_without_its_last_line_break() {
+fn a_secret_is_read_from_standard_input_and_of_one_line_without_its_line_break() {
     let daemon = Daemon::new(|_, _, _| (204, String::new()));
     for (input, value) in [
         ("s3cret\n", "s3cret"),
         ("s3cret", "s3cret"),
-        ("two\nlines\r\n", "two\nlines"),
+        ("s3cret\r\n", "s3cret"),
+        (
+            "-----BEGIN\ns3cret\n-----END\n",
+            "-----BEGIN\ns3cret\n-----END\n",
+        ),
+        ("two\r\nlines\r\n", "two\r\nlines\r\n"),
     ] {
         let answer = daemon.call_with(input, &["secret", "set", "DSN", "--repo", "model"]);
         assert_eq!(answer.code, Some(0), "{answer:?}");

@@ -251,6 +251,56 @@ fn every_status_and_body_is_one_that_the_document_describes() {
     }
 }
 
+/// Arbitrary names seldom reach what the scene has: all of it is read here.
+#[tokio::test]
+async fn what_the_scene_has_is_as_the_document_describes_it_with_params_of_each_type() {
+    let place = Place::with_current_version().await;
+    let document = serde_json::to_value(trainyard_web::openapi()).unwrap();
+    let body = r#"{"params":{"lr":0.5,"size":3,"tag":"b","verbose":false}}"#;
+    let trigger = &document["paths"]["/dags/{repo}/{dag}/runs"]["post"]["requestBody"];
+    let trigger = &trigger["content"]["application/json"]["schema"];
+    for given in [body, r#"{"params":{"size":"3"}}"#] {
+        let given: Value = serde_json::from_str(given).unwrap();
+        assert_eq!(schema::faults(&document, trigger, &given), [""; 0]);
+    }
+    let listed: Value = serde_json::from_str(r#"{"params":{"size":[3]}}"#).unwrap();
+    assert!(!schema::faults(&document, trigger, &listed).is_empty());
+    let path = "/api/v1/dags/shop/train/runs";
+    let started = place.call("POST", path, &place.admin, body).await;
+    assert_eq!(started.json()["id"], 2, "{}", started.json());
+    sqlx::query(
+        "insert into schedule (dag, position, dag_version, cron, timezone, missed, params, next_tick)
+         select d.id, 0, d.current_version, '0 3 * * *', 'UTC', 'none', r.params, null
+         from dag d, run r where r.id = 2",
+    )
+    .execute(&place.raw)
+    .await
+    .unwrap();
+    for (method, route) in routes() {
+        if method != "GET" {
+            continue;
+        }
+        let parts = route.split('/').map(|part| match part {
+            "{repo}" => "shop",
+            "{dag}" => "train",
+            "{stage}" => "a",
+            part if part.starts_with('{') => "2",
+            part => part,
+        });
+        let asked = Asked {
+            path: parts.collect::<Vec<_>>().join("/"),
+            route: route.trim_start_matches(trainyard_api::PREFIX).to_owned(),
+            method,
+            token: 0,
+            body: "",
+            content_type: "",
+        };
+        let answer = place.call("GET", &asked.path, &place.admin, "").await;
+        let undescribed = undescribed(&document, &asked, &answer);
+        assert!(undescribed.is_empty(), "{asked:?}: {undescribed:#?}");
+    }
+}
+
 #[tokio::test]
 async fn what_has_no_route_or_not_that_method_is_answered_as_errors_are() {
     let place = Place::new().await;

@@ -8,7 +8,7 @@ use crate::kit::Place;
 
 impl Place {
     /// A place whose DAG is on the followed branch.
-    async fn with_current_version() -> Self {
+    pub(crate) async fn with_current_version() -> Self {
         let place = Self::new().await;
         sqlx::query("update dag set current_version = (select id from dag_version)")
             .execute(&place.raw)
@@ -130,6 +130,26 @@ async fn runs_are_listed_by_repo_states_and_moment() {
     assert_eq!(count("commit=c0ffef").await, Some(0));
     assert_eq!(count("commit=C0FFEE").await, Some(1));
     assert_eq!(count("state=running,sleeping").await, None);
+}
+
+#[tokio::test]
+async fn a_branch_by_its_full_reference_is_refused_with_its_name() {
+    let place = Place::new().await;
+    let message = "it starts with `refs/heads/`, and branches are named without it; write `main`";
+    let secret = r#"{"value":"abcd","branches":["refs/heads/main"]}"#;
+    let new = r#"{"name":"n","url":"https://example.org/n.git","branch":"refs/heads/main"}"#;
+    for (method, path, body) in [
+        ("PUT", "/repos/shop/secrets/KEY", secret),
+        ("PATCH", "/repos/shop", r#"{"branch":"refs/heads/main"}"#),
+        ("POST", "/repos", new),
+        ("GET", "/runs?branch=refs%2Fheads%2Fmain", ""),
+    ] {
+        let path = format!("/api/v1{path}");
+        let answer = place.call(method, &path, &place.admin, body).await;
+        assert_eq!(answer.status, 422, "{path}");
+        let refused = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(refused.ends_with(message), "{path}: {refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,8 @@ impl Place {
             .set_secret(&ada, repo, &secret, &value, None)
             .await
             .unwrap();
-        let text = "params: {lr: {type: number, default: 0.1, minimum: 0.01}}\n\
+        let text = "params: {lr: {type: number, default: 0.1, minimum: 0.01}, size: {type: integer, default: 1}, \
+                    tag: {type: string, default: a}, verbose: {type: boolean, default: true}}\n\
                     triggers: {push: {branches: [main], paths: [\"src/**\"]}}\n\
                     concurrency: {limit: 1}\n\
                     stages: {a: {image: \"alpine:3\", run: \"true\", secrets: [API_KEY], metrics: m.json, \

@@ -193,23 +193,48 @@ fn from_tail(
         .boxed()
 }
 
-/// Follows until a run has ended, or until Ctrl-C, which stops only the following. `again` is the command that
-/// resumes it.
+/// Follows until a run has ended, or until Ctrl-C or the loss of the daemon, which stop only the following. `again` is
+/// the command that resumes it.
 pub(crate) async fn to_the_end<T>(
     run: i64,
     again: &str,
     looking: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    let continues = format!(
+        "run {run} continues: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
+    );
     tokio::select! {
         // Polled first, so that the handler is installed from the beginning.
         biased;
         pressed = tokio::signal::ctrl_c() => {
             pressed?;
-            output::note(&format!(
-                "\nrun {run} continues: `{again}` follows it again, `trainyard run cancel {run}` cancels it"
-            ));
+            output::note(&format!("\n{continues}"));
             Err(Failure::Interrupted)
         }
-        end = looking => end,
+        end = looking => end.map_err(|failure| match failure {
+            Failure::Lost(problem) => Failure::Lost(problem.help(continues)),
+            other => other,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_is_lost_leaves_the_command_that_resumes() {
+        let lost = async { Err::<(), _>(ClientError::Lost("no daemon answers".to_owned()).into()) };
+        match to_the_end(7, "trainyard run logs 7 --follow", lost).await {
+            Err(Failure::Lost(problem)) => insta::assert_debug_snapshot!(problem, @r#"
+            Problem {
+                message: "no daemon answers, and has not for a minute",
+                help: Some(
+                    "run 7 continues: `trainyard run logs 7 --follow` follows it again, `trainyard run cancel 7` cancels it",
+                ),
+            }
+            "#),
+            other => panic!("{other:?}"),
+        }
     }
 }
