@@ -39,6 +39,7 @@ mod modules;
 mod objects;
 mod odd_files;
 mod offload;
+mod packed_refs;
 mod reference;
 mod session;
 mod settings;
