@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Names of several types, and why.
-const SHARED: [(&str, &str); 2] = [
+const SHARED: [(&str, &str); 3] = [
     (
         "Error",
         "each crate has its own, named with its crate elsewhere",
     ),
+    ("Result", "as `Error`"),
     (
         "Verb",
         "each group of commands has its own, next to its commands",
@@ -21,27 +22,17 @@ const SHARED: [(&str, &str); 2] = [
 ];
 
 /// Names of two types, of which the one in `crates/api` is the wire form of the other.
-const WIRE_FORMS: [&str; 20] = [
+const WIRE_FORMS: [&str; 10] = [
     "Attempt",
-    "AuditEntry",
     "Cause",
     "DaemonInfo",
     "Dag",
-    "DagDetail",
     "Delivery",
-    "HeldAttempt",
-    "History",
-    "LastRun",
     "NewRepo",
     "Principal",
-    "Quarantined",
     "Reason",
-    "RepoDetail",
     "Run",
-    "RunDetail",
-    "RunEvent",
     "Stage",
-    "Violation",
 ];
 
 /// Where a type is defined: `crates/core/src/run.rs:12`.

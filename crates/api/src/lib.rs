@@ -63,6 +63,7 @@
 mod audit;
 mod client;
 mod dag;
+mod declared;
 mod follow;
 mod log;
 mod repo;
@@ -76,14 +77,15 @@ pub use dag::{
     ConcurrencyRule, Dag, DagDetail, Fault, GateBounds, LastRun, Param, Paused, PushRule, Schedule,
     StageOutline, Tick, Trigger,
 };
+pub use declared::json_values;
 pub use log::{LogLine, LogPage, text_bytes};
 pub use repo::{
     Branch, ChangeRepo, Delivery, History, NewRepo, Repo, RepoDetail, RepoSaved, Secret,
     SecretValue,
 };
 pub use run::{
-    Artifact, Attempt, CancelRuns, Cause, Metric, Reason, RetryRequest, Run, RunDetail, RunEvent,
-    RunSelection, RunStarted, RunsCancelled, Stage,
+    Artifact, Attempt, CancelRuns, Cause, Metric, MetricSelection, Reason, RetryRequest, Run,
+    RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Stage,
 };
 pub use system::{
     DaemonInfo, DaemonState, DaemonSummary, ErrorBody, GcReport, GcRequest, Health, HeldAttempt,

@@ -9,9 +9,9 @@ use crate::client::{Download, LONGEST_SYNC, part};
 use crate::{
     Artifact, AuditEntry, AuditSelection, CancelRuns, ChangeRepo, Client, ClientError, DaemonInfo,
     DaemonSummary, Dag, DagDetail, Delivery, GcReport, GcRequest, History, Listing, LogPage,
-    Metric, NewRepo, NewToken, Paused, Quarantined, Readiness, Repo, RepoDetail, RepoSaved,
-    RetryRequest, Run, RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled, Secret,
-    SecretValue, Tick, Token, TokenMade, TokenScope, Trigger, Violation,
+    Metric, MetricSelection, NewRepo, NewToken, Paused, Quarantined, Readiness, Repo, RepoDetail,
+    RepoSaved, RetryRequest, Run, RunDetail, RunEvent, RunSelection, RunStarted, RunsCancelled,
+    Secret, SecretValue, Tick, Token, TokenMade, TokenScope, Trigger, Violation,
 };
 
 impl Client {
@@ -353,18 +353,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn metrics(
         &self,
-        run: Option<i64>,
-        dag: Option<&str>,
-        stage: Option<&str>,
-        name: Option<&str>,
-        limit: u32,
+        selection: &MetricSelection,
     ) -> Result<Listing<Metric>, ClientError> {
         let query = [
-            ("run", run.map(|id| id.to_string())),
-            ("dag", dag.map(ToOwned::to_owned)),
-            ("stage", stage.map(ToOwned::to_owned)),
-            ("name", name.map(ToOwned::to_owned)),
-            ("limit", Some(limit.to_string())),
+            ("run", selection.run.map(|id| id.to_string())),
+            ("dag", selection.dag.clone()),
+            ("stage", selection.stage.clone()),
+            ("name", selection.name.clone()),
+            ("limit", selection.limit.map(|limit| limit.to_string())),
         ];
         self.get("/metrics", &query).await
     }

@@ -242,6 +242,21 @@ pub struct RunSelection {
     pub limit: Option<u32>,
 }
 
+/// Filters for a list of metrics, those of the newest runs first. A metric must match all that are given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricSelection {
+    /// Of this run.
+    pub run: Option<i64>,
+    /// Of this DAG: `REPO/NAME` or `NAME`.
+    pub dag: Option<String>,
+    /// Of stages of this name.
+    pub stage: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// At most this many; 200 without it.
+    pub limit: Option<u32>,
+}
+
 /// A run that a request started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {

@@ -134,6 +134,18 @@ pub struct Violation {
     pub rows: Vec<String>,
 }
 
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            invariant,
+            says,
+            rows,
+        } = self;
+        let rows = rows.join(" ");
+        write!(f, "{invariant}: it does not hold that {says}: {rows}")
+    }
+}
+
 /// A repo, DAG or run that is quarantined because it failed in the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quarantined {
@@ -182,7 +194,9 @@ pub enum ReadyState {
 }
 
 /// The scope of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenScope {
     /// Read everything except secrets and the audit log.
@@ -190,6 +204,30 @@ pub enum TokenScope {
     /// Read and change everything.
     #[default]
     Admin,
+}
+
+impl TokenScope {
+    /// Whether this scope permits an action that needs `needed`.
+    #[must_use]
+    pub fn permits(self, needed: Self) -> bool {
+        self >= needed
+    }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// A scope of a newer version permits nothing here.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Read, Self::Admin]
+            .into_iter()
+            .find(|scope| scope.as_str() == word)
+    }
 }
 
 /// A request to create a token.

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::Timestamp;
 use crate::id::{DagId, RepoId, RunId};
 use crate::name::StageName;
+use crate::text::short_commit;
 
 /// The fact that a run is made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,14 +71,58 @@ pub enum RetryAt {
 }
 
 impl CauseKind {
+    pub const PUSH: &'static str = "push";
+
     /// The kind's word: as stored, as shown, and as stages see it in `TRAINYARD_CAUSE`.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Schedule { .. } => "schedule",
-            Self::Push { .. } => "push",
+            Self::Push { .. } => Self::PUSH,
             Self::Manual { .. } => "manual",
             Self::Retry { .. } => "retry",
+        }
+    }
+
+    /// The cause for people: `push to main by ada`.
+    #[must_use]
+    pub fn in_words(&self, actor: Option<&str>) -> String {
+        let by = actor.map(|name| format!(" by {name}")).unwrap_or_default();
+        match self {
+            Self::Schedule { schedule, .. } => format!("schedule {schedule}"),
+            Self::Push { branch, .. } => format!("push to {branch}{by}"),
+            Self::Manual {
+                reference: None, ..
+            } => format!("started{by}"),
+            Self::Manual {
+                reference: Some(reference),
+                ..
+            } => format!("started at {reference}{by}"),
+            Self::Retry { of, again, at, .. } => {
+                let from = match (again, at) {
+                    (Again::All, _) | (Again::FromFailed, RetryAt::Reference { .. }) => {
+                        String::new()
+                    }
+                    (Again::FromFailed, RetryAt::SameCommit { .. }) => {
+                        ", from what failed".to_owned()
+                    }
+                    (Again::From(stage), _) => format!(", from {stage}"),
+                };
+                match at {
+                    RetryAt::SameCommit { branch_head: None } => {
+                        format!("run {of} again{from}{by}")
+                    }
+                    RetryAt::SameCommit {
+                        branch_head: Some(head),
+                    } => format!(
+                        "run {of} again{from}{by}, at its old commit: the branch was at {}",
+                        short_commit(head)
+                    ),
+                    RetryAt::Reference { reference, .. } => {
+                        format!("run {of} resumed at {reference}{from}{by}")
+                    }
+                }
+            }
         }
     }
 }

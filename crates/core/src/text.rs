@@ -104,6 +104,12 @@ impl fmt::Display for Shortened<'_> {
     }
 }
 
+/// The beginning of a commit's hash, for people.
+#[must_use]
+pub fn short_commit(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
 /// The first few of many names, each of them shortened.
 #[must_use]
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
@@ -165,5 +171,11 @@ mod tests {
         let text = joined(&[&*"word ".repeat(2000), &*one]);
         assert!(text.len() <= MESSAGE_AT_MOST, "{}", text.len());
         assert!(text.ends_with(" word…; and 1 more"), "{text}");
+    }
+
+    #[test]
+    fn a_commit_is_cut_and_a_short_one_is_not() {
+        assert_eq!(short_commit("0123456789abcdef"), "0123456789");
+        assert_eq!(short_commit(""), "");
     }
 }

@@ -1,8 +1,10 @@
 //! The token that a daemon leaves for the command line of its machine.
 
 use secrecy::SecretString;
+use trainyard_api::{TokenMade, TokenScope};
+use trainyard_core::id::TokenId;
 use trainyard_core::principal::{Act, Principal};
-use trainyard_store::{Scope, Store, TokenInfo};
+use trainyard_store::Store;
 
 use crate::data_dir::DataDir;
 use crate::endpoint;
@@ -21,7 +23,7 @@ pub(crate) async fn admin_token(
 ) -> Result<SecretString, ServeError> {
     if let Some(token) = endpoint::read_token(data)?
         && let Some(info) = store.authenticate(&token).await?
-        && info.scope == Scope::Admin
+        && info.scope == TokenScope::Admin
     {
         store.keep_token(info.id, daemon.id).await?;
         return Ok(token);
@@ -29,23 +31,23 @@ pub(crate) async fn admin_token(
     // Another daemon on this database may have such a token of its own, and so may a deleted data folder.
     let own = format!("{ADMIN_TOKEN}@{}", daemon.host);
     let act = Act::local(Principal::daemon(daemon.id, &daemon.host));
-    let (info, token) = make_token(store, &act, &own).await?;
-    store.keep_token(info.id, daemon.id).await?;
-    Ok(token)
+    let (id, made) = make_token(store, &act, &own).await?;
+    store.keep_token(id, daemon.id).await?;
+    Ok(made.secret.into())
 }
 
 async fn make_token(
     store: &Store,
     act: &Act,
     own: &str,
-) -> Result<(TokenInfo, SecretString), trainyard_store::Error> {
+) -> Result<(TokenId, TokenMade), trainyard_store::Error> {
     for name in [ADMIN_TOKEN, own] {
-        match store.create_token(act, name, Scope::Admin).await {
+        match store.create_token(act, name, TokenScope::Admin).await {
             Err(trainyard_store::Error::Conflict { .. }) => {}
             made => return made,
         }
     }
     // Its text is lost, so it is of no use any more.
     store.revoke_token(act, own).await?;
-    store.create_token(act, own, Scope::Admin).await
+    store.create_token(act, own, TokenScope::Admin).await
 }

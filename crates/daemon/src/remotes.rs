@@ -91,7 +91,7 @@ pub(crate) async fn follow(
         .into_iter()
         .map(|repo| {
             let branch = repo.followed_branch.or(repo.current_branch);
-            (repo.url, (repo.name, branch))
+            (repo.shown.url, (repo.shown.name, branch))
         })
         .collect();
     let mut said = Vec::new();

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use trainyard_app::{App, AppSettings};
 use trainyard_core::measure::in_words;
 use trainyard_forge::RemoteUrl;
 use trainyard_orchestrator::loops::LoopEnded;
@@ -242,9 +243,10 @@ async fn on_database(
     let followed = follow(&store, &starter(), repos, config.poll_every.0).await?;
     let daemon = register(config, data, &store).await?;
     let engine = engine(config, data, &store, &blobs, &git, &daemon).await?;
-    let settings = web_settings(config, &listens_at, metrics);
+    let app = App::new(store.clone(), blobs, git, app_settings(config, &listens_at));
+    let settings = web_settings(config, metrics);
     let strangers = settings.strangers.clone();
-    let router = trainyard_web::router(WebState::new(store.clone(), blobs, git, settings));
+    let router = trainyard_web::router(WebState::new(app, settings));
 
     let token = admin_token(&store, data, &daemon).await?;
     let published = endpoint::publish(
@@ -330,9 +332,9 @@ pub(crate) fn version() -> &'static str {
     std::hint::black_box(env!("CARGO_PKG_VERSION"))
 }
 
-fn web_settings(config: &Config, listens_at: &str, metrics: Render) -> WebSettings {
+fn app_settings(config: &Config, listens_at: &str) -> AppSettings {
     let public_url = config.public_url.as_deref().unwrap_or(listens_at);
-    WebSettings {
+    AppSettings {
         version: version().to_owned(),
         public_url: public_url.to_owned(),
         capacity: capacity(config),
@@ -340,6 +342,11 @@ fn web_settings(config: &Config, listens_at: &str, metrics: Render) -> WebSettin
         retention: retention(config),
         poll_every: config.poll_every.0,
         refresh_at_most: LOOK_AT_MOST,
+    }
+}
+
+fn web_settings(config: &Config, metrics: Render) -> WebSettings {
+    WebSettings {
         webhook_at_most: usize::try_from(config.limits.webhook.0).unwrap_or(usize::MAX),
         bodies: BodyBudget::new(usize::try_from(config.http.bodies.0).unwrap_or(usize::MAX)),
         answers: AnswerBudget::new(usize::try_from(config.http.answers.0).unwrap_or(usize::MAX)),

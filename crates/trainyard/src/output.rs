@@ -10,8 +10,9 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::Done;
-use crate::view::screen::{Screen, Zone};
+use crate::view::screen::Screen;
 use crate::view::{tame, visible};
+use trainyard_present::zone::Zone;
 
 /// The output format of listings and single items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

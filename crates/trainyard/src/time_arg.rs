@@ -6,7 +6,7 @@ use trainyard_daemon::config::Span;
 
 use crate::clock;
 use crate::failure::Failure;
-use crate::view::screen::Zone;
+use trainyard_present::zone::Zone;
 
 /// A time as it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

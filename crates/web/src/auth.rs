@@ -2,7 +2,7 @@
 //!
 //! 1. The check is a layer over the whole router, so a new route is closed until it has an entry in [`PERMISSIONS`].
 //! 2. Paths are compared as they were routed, never as the text of the request, which may be encoded in many ways.
-//! 3. The handler gets the [`Act`] of the caller, which it passes to the store with each change.
+//! 3. The handler gets the [`Act`] of the caller, which it passes on with each change.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
@@ -10,9 +10,10 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
+use trainyard_api::TokenScope;
+use trainyard_api::TokenScope::{Admin, Read};
+use trainyard_app::TokenInfo;
 use trainyard_core::principal::{Act, Principal};
-use trainyard_store::Scope::{Admin, Read};
-use trainyard_store::{Scope, TokenInfo};
 
 use crate::budget::Account;
 use crate::error::ApiError;
@@ -25,7 +26,7 @@ use crate::state::WebState;
 pub const OPEN: [&str; 3] = ["/healthz", "/readyz", "/hooks/{provider}/{repo}"];
 
 /// The scope that each method of each other route needs. GET stands for HEAD as well.
-pub const PERMISSIONS: &[(&str, &str, Scope)] = &[
+pub const PERMISSIONS: &[(&str, &str, TokenScope)] = &[
     ("GET", "/metrics", Read),
     ("GET", "/api/v1/openapi.json", Read),
     ("GET", "/api/v1/daemon", Read),
@@ -116,7 +117,7 @@ pub(crate) async fn require_token(
 }
 
 /// The scope that a method of a route needs; `None` where the table has no such entry.
-pub(crate) fn needed(method: &Method, route: &str) -> Option<Scope> {
+pub(crate) fn needed(method: &Method, route: &str) -> Option<TokenScope> {
     let method = match *method {
         Method::HEAD => &Method::GET,
         _ => method,
@@ -172,7 +173,7 @@ async fn authenticate(
     if let Some(address) = address {
         strangers.take(address)?;
     }
-    let found = state.store().authenticate(presented).await;
+    let found = state.app().authenticate(presented).await;
     if let (Some(address), Ok(Some(_)) | Err(_)) = (address, &found) {
         strangers.give_back(address);
     }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use trainyard_api::ErrorBody;
-use trainyard_store::Error as StoreError;
+use trainyard_app::{AppError, AppErrorKind};
 
 use crate::strangers::TooMany;
 
@@ -61,10 +61,6 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn is_not_found(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
-    }
-
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
@@ -72,63 +68,27 @@ impl ApiError {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
     }
-
-    pub(crate) fn conflict(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", message)
-    }
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        if error.is_about_nul() {
-            // It came from some part of the request: our own texts contain none.
-            return Self::invalid("the request contains a NUL character, which cannot be stored")
-                .help("send it without `%00` in its path and without `\\u0000` in its body");
-        }
-        let (status, code) = match &error {
-            StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
-            StoreError::Conflict { .. } | StoreError::Fenced => (StatusCode::CONFLICT, "conflict"),
-            StoreError::LaterFormat { .. } => (StatusCode::CONFLICT, "later_format"),
-            StoreError::Unreachable { .. }
-            | StoreError::Contention(_)
-            | StoreError::Stopped
-            | StoreError::StorageFull { .. }
-            | StoreError::DatabaseFull(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            StoreError::NoSecretKey | StoreError::WrongSecretKey => {
-                (StatusCode::CONFLICT, "secret_key")
-            }
-            StoreError::AuthenticationFailed { .. }
-            | StoreError::DatabaseMissing { .. }
-            | StoreError::InvalidUrl(_)
-            | StoreError::SchemaNewer { .. }
-            | StoreError::SchemaUnknown { .. }
-            | StoreError::Migration(_)
-            | StoreError::Corrupt { .. }
-            | StoreError::Storage { .. }
-            | StoreError::Interrupted
-            | StoreError::Database(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+impl From<AppError> for ApiError {
+    fn from(error: AppError) -> Self {
+        let (status, code) = match error.kind {
+            AppErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            AppErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            AppErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            AppErrorKind::LaterFormat => (StatusCode::CONFLICT, "later_format"),
+            AppErrorKind::SecretKey => (StatusCode::CONFLICT, "secret_key"),
+            AppErrorKind::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            AppErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "an API request failed"
-            );
+        Self {
+            help: error.help,
+            retry_after: match error.kind {
+                AppErrorKind::Unavailable(wait) => wait,
+                _ => None,
+            },
+            ..Self::new(status, code, error.message)
         }
-        Self::new(status, code, error.to_string())
-    }
-}
-
-impl From<trainyard_forge::Error> for ApiError {
-    fn from(error: trainyard_forge::Error) -> Self {
-        use trainyard_forge::Error as ForgeError;
-        let (status, code) = match &error {
-            ForgeError::InvalidUrl { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-            ForgeError::UnknownReference { .. } => (StatusCode::NOT_FOUND, "not_found"),
-            error if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            // The remote fails, or rejects the daemon: the request itself is valid.
-            _ => (StatusCode::CONFLICT, "conflict"),
-        };
-        Self::new(status, code, error.to_string())
     }
 }
 

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use trainyard_api::{Health, Readiness, ReadyState};
+use trainyard_app::FailingSyncs;
 use trainyard_core::measure::counted;
-use trainyard_store::FailingSyncs;
 
 use crate::state::WebState;
 
@@ -34,7 +34,7 @@ impl Asked {
         {
             return answer;
         }
-        let asking = tokio::time::timeout(ANSWER, state.store().failing_syncs()).await;
+        let asking = tokio::time::timeout(ANSWER, state.app().failing_syncs()).await;
         let answer = asking.ok().and_then(Result::ok);
         *last = Some((Instant::now(), answer));
         answer
@@ -57,8 +57,7 @@ pub(crate) async fn ready(State(state): State<WebState>) -> (StatusCode, Json<Re
     if !has_database {
         reasons.push("the database does not answer".to_owned());
     }
-    let problems = state.store().health().problems();
-    reasons.extend(problems.iter().map(ToString::to_string));
+    reasons.extend(state.app().troubles());
     reasons.extend(answer.flatten().map(in_words));
     let (status, state) = match (has_database, reasons.is_empty()) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, ReadyState::Unready),

@@ -15,12 +15,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
-use tracing::info;
+use trainyard_app::{DeliveryTaken, WEBHOOK_DELIVERIES};
 use trainyard_core::id::RepoId;
-use trainyard_core::name::RepoName;
-use trainyard_forge::webhook::{Provider, Pushed, Signed, WebhookEvent};
-use trainyard_store::fleet::metrics::WEBHOOK_DELIVERIES;
-use trainyard_store::{BranchMove, DeliveryRecorded, NewDelivery};
+use trainyard_forge::webhook::{Provider, Signed};
 
 use crate::body::{self, BodySink, UnreadBody};
 use crate::error::ApiError;
@@ -92,12 +89,7 @@ async fn secret_of(
     state: &WebState,
     repo: &str,
 ) -> Result<(Option<RepoId>, SecretString), ApiError> {
-    // A text that is not a valid name needs no query.
-    let known = match RepoName::new(repo) {
-        Ok(_) => state.store().webhook_secret(repo).await?,
-        Err(_) => None,
-    };
-    Ok(match known {
+    Ok(match state.app().webhook_secret(repo).await? {
         Some((id, secret)) => (Some(id), secret),
         None => (None, unguessable()),
     })
@@ -147,46 +139,17 @@ async fn take(
         state.strangers().log_malformed_delivery(repo, &why);
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", problem.to_string())
     })?;
-    let mut why_nothing = "only pushes of branches start runs";
-    let (event, push) = match delivery.event {
-        WebhookEvent::Ping => ("ping".to_owned(), None),
-        WebhookEvent::Other(name) => (name, None),
-        WebhookEvent::Push(push) => {
-            if let Pushed::Tag(_) = &push.reference {
-                why_nothing =
-                    "tags start no runs; `trainyard dag trigger DAG --ref TAG` starts one";
-            }
-            let moved = match push.reference {
-                Pushed::Tag(_) => None,
-                Pushed::Branch(branch) => Some(BranchMove {
-                    branch,
-                    before: push.before.map(|sha| sha.to_string()),
-                    after: push.after.map(|sha| sha.to_string()),
-                    actor: push.pusher,
-                }),
-            };
-            ("push".to_owned(), moved)
-        }
-    };
-    let new = NewDelivery {
-        provider: provider.word().to_owned(),
-        repo: id,
-        delivery_id: delivery.id,
-        event,
-        push,
-        without_push: format!("nothing to do: {why_nothing}"),
-    };
-    match state.store().record_delivery(&new).await? {
-        DeliveryRecorded::New(delivery) => {
+    let taken = state.app().take_delivery((id, repo), provider, delivery);
+    Ok(match taken.await? {
+        DeliveryTaken::Stored => {
             WEBHOOK_DELIVERIES.add_for("stored", 1);
-            info!(repo, delivery.id = %delivery, event = new.event, "stored a webhook delivery");
-            Ok((StatusCode::ACCEPTED, "stored\n"))
+            (StatusCode::ACCEPTED, "stored\n")
         }
-        DeliveryRecorded::Duplicate => {
+        DeliveryTaken::Known => {
             WEBHOOK_DELIVERIES.add_for("known", 1);
-            Ok((StatusCode::OK, "known\n"))
+            (StatusCode::OK, "known\n")
         }
-    }
+    })
 }
 
 fn unguessable() -> SecretString {

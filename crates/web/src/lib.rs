@@ -1,6 +1,6 @@
 //! The HTTP server: the JSON API under `/api/v1`, webhooks under `/hooks`, health, and metrics.
 //!
-//! Handlers translate: they call the store, and convert its answers to wire types. They decide nothing about runs.
+//! Handlers translate requests to calls of `trainyard_app`, and its answers and errors to statuses, headers and bodies.
 //! Every route needs a token unless [`auth::OPEN`] lists it, with the scope that [`auth::PERMISSIONS`] says.
 
 mod answer;
@@ -17,12 +17,9 @@ mod extract;
 mod health;
 mod hooks;
 mod metrics;
-mod mirrored;
 mod server;
 mod state;
 mod strangers;
-mod sync;
-mod work;
 
 use std::time::Duration;
 

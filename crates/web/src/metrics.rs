@@ -35,7 +35,7 @@ impl Counted {
         if last.is_some_and(|at| at.elapsed() < STANDS_FOR) {
             return;
         }
-        let counting = state.store().count_for_metrics();
+        let counting = state.app().count_for_metrics();
         // Whether it answered is a metric of its own.
         drop(tokio::time::timeout(COUNT_AT_MOST, counting).await);
         *last = Some(Instant::now());

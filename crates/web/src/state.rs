@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use trainyard_forge::Git;
-use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
+use trainyard_app::App;
 
 use crate::answer::AnswerBudget;
 use crate::body::BodyBudget;
@@ -19,29 +18,15 @@ pub struct WebState {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) store: Store,
-    pub(crate) blobs: Blobs,
-    pub(crate) git: Git,
+    pub(crate) app: App,
     pub(crate) settings: WebSettings,
     pub(crate) asked: Asked,
     pub(crate) counted: Counted,
 }
 
-/// Properties and limits of the daemon that handlers use.
+/// Limits of the server, and its metrics.
 #[derive(Debug, Clone)]
 pub struct WebSettings {
-    pub version: String,
-    /// The address at which forges and users reach this daemon: `http://host:port`.
-    pub public_url: String,
-    /// The capacity that the daemon's stages share.
-    pub capacity: ClaimCapacity,
-    /// The grace period between SIGTERM and SIGKILL.
-    pub grace: std::time::Duration,
-    pub retention: Retention,
-    /// The poll interval of a repo that sets none.
-    pub poll_every: std::time::Duration,
-    /// How long a request that starts a run waits for a sync of the remote.
-    pub refresh_at_most: std::time::Duration,
     /// The largest webhook delivery that is read, in bytes.
     pub webhook_at_most: usize,
     /// The bytes that bodies of requests may have in memory together.
@@ -59,12 +44,10 @@ pub struct WebSettings {
 impl WebState {
     /// The state of one daemon's server.
     #[must_use]
-    pub fn new(store: Store, blobs: Blobs, git: Git, settings: WebSettings) -> Self {
+    pub fn new(app: App, settings: WebSettings) -> Self {
         Self {
             inner: Arc::new(Inner {
-                store,
-                blobs,
-                git,
+                app,
                 settings,
                 asked: Asked::default(),
                 counted: Counted::default(),
@@ -72,16 +55,8 @@ impl WebState {
         }
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.inner.store
-    }
-
-    pub(crate) fn blobs(&self) -> &Blobs {
-        &self.inner.blobs
-    }
-
-    pub(crate) fn git(&self) -> &Git {
-        &self.inner.git
+    pub(crate) fn app(&self) -> &App {
+        &self.inner.app
     }
 
     pub(crate) fn bodies(&self) -> &BodyBudget {

@@ -143,10 +143,8 @@ impl<'a> RepoSync<'a> {
             ..RunFilter::default()
         };
         let runs = self.watcher.store.list_runs(&runs).await?;
-        let runs = runs
-            .iter()
-            .filter(|run| matches!(run.cause, Some(CauseKind::Push { .. })));
-        let mut runs: Vec<RunId> = runs.map(|run| run.id).collect();
+        let runs = runs.iter().filter(|run| run.cause.kind == CauseKind::PUSH);
+        let mut runs: Vec<RunId> = runs.map(|run| RunId(run.id)).collect();
         runs.sort();
         let head = heads.branches.get(branch).map(CommitSha::as_str);
         Ok(match (started(&runs), head) {

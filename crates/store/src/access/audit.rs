@@ -6,8 +6,11 @@
 //! 4. Changes that daemons make by themselves (runs of ticks and pushes, plans, retention, quarantine) have no rows:
 //!    causes, the events of runs and the deliveries record these.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use sqlx::PgConnection;
+use trainyard_api::{AuditEntry, Principal};
 use trainyard_core::Timestamp;
 use trainyard_core::principal::{Act, AuditAction};
 
@@ -67,27 +70,11 @@ pub struct AuditFilter {
     pub limit: u32,
 }
 
-/// An entry of the audit log. Its words are those that were written, perhaps by a newer version.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AuditEntry {
-    pub id: i64,
-    pub at: Timestamp,
-    pub principal_kind: String,
-    pub principal_id: String,
-    pub principal: String,
-    pub peer: Option<String>,
-    pub action: String,
-    pub subject: Option<String>,
-    pub repo: Option<String>,
-    pub detail: Value,
-}
-
 impl Store {
     /// The audit log, the newest entries first.
     pub async fn list_audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>> {
         let actions: Vec<String> = filter.actions.iter().map(ToString::to_string).collect();
-        let entries = sqlx::query_as!(
-            AuditEntry,
+        let entries = sqlx::query!(
             "select id, at, principal_kind, principal_id, principal, peer, action, subject, repo, detail from audit
              where id < $1 and ($2::text is null or repo = $2) and ($3::text is null or principal = $3)
                 and (cardinality($4::text[]) = 0 or action = any($4))
@@ -103,6 +90,26 @@ impl Store {
         )
         .fetch_all(&self.core.reading)
         .await?;
-        Ok(entries)
+        // The words are those that were written, perhaps by a newer version.
+        Ok(entries
+            .into_iter()
+            .map(|row| AuditEntry {
+                id: row.id,
+                at: row.at,
+                by: Principal {
+                    kind: row.principal_kind,
+                    id: row.principal_id,
+                    name: row.principal,
+                },
+                peer: row.peer,
+                action: row.action,
+                subject: row.subject,
+                repo: row.repo,
+                detail: match row.detail {
+                    Value::Object(detail) => detail.into_iter().collect(),
+                    _ => BTreeMap::new(),
+                },
+            })
+            .collect())
     }
 }

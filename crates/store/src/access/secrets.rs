@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use trainyard_core::Timestamp;
+use trainyard_api::Secret;
 use trainyard_core::id::RepoId;
 use trainyard_core::name::SecretName;
 use trainyard_core::principal::{Act, AuditAction};
@@ -19,16 +19,6 @@ use crate::triggers::repos::repo_name;
 
 /// The longest value, in bytes: about as long as an environment variable may be.
 pub const SECRET_AT_MOST: usize = 64 * 1024;
-
-/// A secret without its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretInfo {
-    pub name: String,
-    /// Patterns of the branches whose runs may have it; none means the followed branch.
-    pub branches: Vec<String>,
-    /// When it was last set.
-    pub updated_at: Timestamp,
-}
 
 /// A secret as a stage receives it.
 #[derive(Debug, Clone)]
@@ -101,10 +91,11 @@ impl Store {
     }
 
     /// The secrets of a repo, without their values.
-    pub async fn list_secrets(&self, repo: RepoId) -> Result<Vec<SecretInfo>> {
+    pub async fn list_secrets(&self, repo: RepoId) -> Result<Vec<Secret>> {
         let secrets = sqlx::query_as!(
-            SecretInfo,
-            "select name, branches, updated_at from secret where repo = $1 order by name",
+            Secret,
+            "select r.name as repo, s.name, s.branches, s.updated_at from secret s join repo r on r.id = s.repo
+             where s.repo = $1 order by s.name",
             repo.0
         )
         .fetch_all(&self.core.pool)

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use trainyard_core::Timestamp;
+use trainyard_api::{Token, TokenMade, TokenScope};
 use trainyard_core::id::{DaemonId, TokenId};
 use trainyard_core::principal::{Act, AuditAction};
 use trainyard_failpoint::{AtPoint as _, Point};
@@ -17,51 +17,13 @@ use crate::store::Store;
 /// Every token begins with this, so that people and scanners recognise one.
 const PREFIX: &str = "trainyard_";
 
-/// What a token permits. Each scope includes the scopes before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// Read everything but secrets and the audit log.
-    Read,
-    /// Everything.
-    Admin,
-}
-
-impl Scope {
-    /// Whether this scope permits an action that needs `needed`.
-    #[must_use]
-    pub fn permits(self, needed: Self) -> bool {
-        self >= needed
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// A scope of a newer version permits nothing here.
-    fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "read" => Some(Self::Read),
-            "admin" => Some(Self::Admin),
-            _ => None,
-        }
-    }
-}
-
-/// A token's row, without the token itself.
+/// The holder of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
     pub id: TokenId,
     /// The name that it was given when it was made; shown as the actor of everything done with it.
     pub name: String,
-    pub scope: Scope,
-    pub created_at: Timestamp,
-    /// When it was last used, to the minute.
-    pub last_used_at: Option<Timestamp>,
-    /// When it was revoked, if it was.
-    pub revoked_at: Option<Timestamp>,
+    pub scope: TokenScope,
 }
 
 impl Store {
@@ -73,13 +35,13 @@ impl Store {
         &self,
         act: &Act,
         name: &str,
-        scope: Scope,
-    ) -> Result<(TokenInfo, SecretString)> {
+        scope: TokenScope,
+    ) -> Result<(TokenId, TokenMade)> {
         let bytes: [u8; 32] = random().map_err(|source| Error::Storage {
             path: "/dev/urandom".into(),
             source,
         })?;
-        let token = SecretString::from(format!("{PREFIX}{}", hex::encode(bytes)));
+        let secret = format!("{PREFIX}{}", hex::encode(bytes));
         let id = Uuid::now_v7();
         let mut transaction = self.core.begin().await?;
         let row = sqlx::query!(
@@ -87,8 +49,8 @@ impl Store {
              on conflict (name) where revoked_at is null do nothing returning created_at",
             id,
             name,
-            digest(token.expose_secret()),
-            scope.word()
+            digest(&secret),
+            scope.as_str()
         )
         .fetch_optional(&mut *transaction)
         .await?
@@ -101,23 +63,23 @@ impl Store {
             action: AuditAction::TokenCreate,
             subject: Some(name),
             repo: None,
-            detail: json!({"id": id, "scope": scope.word()}),
+            detail: json!({"id": id, "scope": scope.as_str()}),
         };
         audit::record(&mut transaction, act, audited).await?;
         transaction.commit().at(Point::CreateToken).await?;
-        let info = TokenInfo {
-            id: TokenId(id),
+        let token = Token {
+            id: id.to_string(),
             name: name.to_owned(),
             scope,
             created_at: row.created_at,
             last_used_at: None,
             revoked_at: None,
         };
-        Ok((info, token))
+        Ok((TokenId(id), TokenMade { token, secret }))
     }
 
     /// All tokens, the newest first, revoked ones included.
-    pub async fn list_tokens(&self) -> Result<Vec<TokenInfo>> {
+    pub async fn list_tokens(&self) -> Result<Vec<Token>> {
         let rows = sqlx::query!(
             "select id, name, scope, created_at, last_used_at, revoked_at from token order by created_at desc"
         )
@@ -126,10 +88,10 @@ impl Store {
         Ok(rows
             .into_iter()
             .filter_map(|row| {
-                Some(TokenInfo {
-                    id: TokenId(row.id),
+                Some(Token {
+                    id: row.id.to_string(),
                     name: row.name,
-                    scope: Scope::from_word(&row.scope)?,
+                    scope: TokenScope::from_word(&row.scope)?,
                     created_at: row.created_at,
                     last_used_at: row.last_used_at,
                     revoked_at: row.revoked_at,
@@ -200,7 +162,7 @@ impl Store {
     /// The lookup is by the hash of the presented token, so its duration reveals nothing about any token.
     pub async fn authenticate(&self, presented: &SecretString) -> Result<Option<TokenInfo>> {
         let row = sqlx::query!(
-            r#"select id, name, scope, created_at, last_used_at, revoked_at,
+            r#"select id, name, scope,
                 -- In the future where the clock went back.
                 coalesce(last_used_at not between clock_timestamp() - interval '1 minute' and clock_timestamp(),
                     true) as "stale!"
@@ -210,7 +172,7 @@ impl Store {
         .fetch_optional(&self.core.reading)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let Some(scope) = Scope::from_word(&row.scope) else {
+        let Some(scope) = TokenScope::from_word(&row.scope) else {
             return Ok(None);
         };
         if row.stale {
@@ -226,9 +188,6 @@ impl Store {
             id: TokenId(row.id),
             name: row.name,
             scope,
-            created_at: row.created_at,
-            last_used_at: row.last_used_at,
-            revoked_at: row.revoked_at,
         }))
     }
 }

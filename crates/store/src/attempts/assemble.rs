@@ -17,6 +17,7 @@ use crate::attempts::holding::{self, ClaimedRow};
 use crate::care::quarantine::{self, Subject, Weight};
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result, answered};
+use crate::db::topics::Topic;
 use crate::files::artifacts::content;
 use crate::runs::state::{CachedRun, load_runs};
 use crate::store::Core;
@@ -40,11 +41,14 @@ pub struct Claim {
     pub adopted: Option<Adopted>,
 }
 
-/// Assembles claims. A run that cannot be read is quarantined; its claimed attempts are given
+/// Assembles claims that are committed, and announces them to viewers. A run that cannot be read is quarantined; its claimed attempts are given
 /// back, unless their program may have started.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());
+    }
+    for row in &rows {
+        core.wakes.topics.changed(Topic::Run(row.run));
     }
     let mut known: HashMap<RunId, Result<CachedRun>> = HashMap::new();
     let mut unknown = Vec::new();
@@ -205,5 +209,6 @@ async fn quarantine_run_as(core: &Core, row: &ClaimedRow, reason: &str) -> Resul
         holding::release(&mut transaction, row).await?;
     }
     transaction.commit().at(Point::HoldBack).await?;
+    core.wakes.topics.changed(Topic::Run(row.run));
     Ok(())
 }

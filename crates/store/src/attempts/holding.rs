@@ -203,8 +203,11 @@ pub(crate) async fn created(core: &Core, notes: &[CreatedNote]) -> sqlx::Result<
     .await
 }
 
-/// Records that containers run. Returns the attempts that are still held under these fences.
-pub(crate) async fn started(core: &Core, notes: &[StartedNote]) -> sqlx::Result<Vec<Uuid>> {
+/// Records that containers run. Returns the attempts that are still held under these fences, with their runs.
+pub(crate) async fn started(
+    core: &Core,
+    notes: &[StartedNote],
+) -> sqlx::Result<Vec<(Uuid, RunId)>> {
     let (mut ids, mut fences) = (Vec::new(), Vec::new());
     let (mut images, mut since) = (Vec::new(), Vec::new());
     for note in notes {
@@ -213,7 +216,7 @@ pub(crate) async fn started(core: &Core, notes: &[StartedNote]) -> sqlx::Result<
         images.push(note.image.clone());
         since.push(note.since);
     }
-    sqlx::query_scalar!(
+    let started = sqlx::query!(
         r#"with before as materialized (
             select a.id, a.state, u.image, u.since from attempt a
             join unnest($1::uuid[], $2::bigint[], $3::text[], $4::timestamptz[]) as u (id, fence, image, since)
@@ -234,7 +237,7 @@ pub(crate) async fn started(core: &Core, notes: &[StartedNote]) -> sqlx::Result<
             select run, started_at, $5::text, stage, number, jsonb_build_object('image', image)
             from started where state_before = 'claimed'
         )
-        select id as "id!" from started"#,
+        select id as "id!", run as "run!" from started"#,
         &ids,
         &fences,
         &images as &[Option<String>],
@@ -243,7 +246,9 @@ pub(crate) async fn started(core: &Core, notes: &[StartedNote]) -> sqlx::Result<
     )
     .fetch_all(&core.relaxed)
     .at(Point::NoteStarted)
-    .await
+    .await?;
+    let started = started.into_iter().map(|row| (row.id, RunId(row.run)));
+    Ok(started.collect())
 }
 
 /// Ends a run that is locked and in quarantine, and all in it that has not ended.

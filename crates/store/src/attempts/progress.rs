@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::attempts::holding;
 use crate::db::error::{Error, Result};
+use crate::db::topics::Topic;
 use crate::store::{Core, Store};
 
 /// A container was created, not started.
@@ -109,10 +110,13 @@ pub(crate) async fn write_started(core: Arc<Core>, notes: Vec<StartedNote>) -> V
 }
 
 async fn started(core: &Core, notes: &[StartedNote]) -> Vec<Result<()>> {
-    let written = holding::started(core, notes).await;
-    if written.as_ref().is_ok_and(|written| !written.is_empty()) {
-        core.wakes.runs.wake();
-    }
+    let written = holding::started(core, notes).await.map(|started| {
+        let changed = |(attempt, run)| {
+            core.wakes.topics.changed(Topic::Run(run));
+            attempt
+        };
+        started.into_iter().map(changed).collect()
+    });
     answers(notes.iter().map(|note| note.attempt), written)
 }
 

@@ -7,9 +7,8 @@
 //! 4. Overdue work is a violation only after some daemon has been alive for a while: in an
 //!    installation that is down, nothing is late.
 
-use std::fmt;
-
 use sqlx::AssertSqlSafe;
+use trainyard_api::Violation;
 
 use crate::db::error::Result;
 use crate::store::Store;
@@ -26,25 +25,6 @@ pub struct Invariant {
     pub says: &'static str,
     /// The rows that break it.
     pub sql: &'static str,
-}
-
-/// An invariant that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    pub invariant: Invariant,
-    /// The rows that break it, each as JSON; the first 20.
-    pub rows: Vec<String>,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Invariant { name, says, .. } = self.invariant;
-        write!(
-            f,
-            "{name}: it does not hold that {says}: {}",
-            self.rows.join(" ")
-        )
-    }
 }
 
 /// Whether a daemon, one that reads a format, has been alive long enough for due work to be done.
@@ -282,7 +262,8 @@ impl Store {
             let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *snapshot).await?;
             if !rows.is_empty() {
                 violations.push(Violation {
-                    invariant: *invariant,
+                    invariant: invariant.name.to_owned(),
+                    says: invariant.says.to_owned(),
                     rows,
                 });
             }

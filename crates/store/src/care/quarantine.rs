@@ -9,7 +9,7 @@
 
 use serde_json::json;
 use sqlx::PgConnection;
-use trainyard_core::Timestamp;
+use trainyard_api::Quarantined;
 use trainyard_core::id::{DagId, RepoId, RunId};
 use trainyard_core::outcome::{Outcome, Reason, ReasonCode};
 use trainyard_core::principal::{Act, AuditAction};
@@ -20,6 +20,7 @@ use crate::access::audit::{self, Audited};
 use crate::attempts::holding;
 use crate::db::encoding::event::kind;
 use crate::db::error::{Error, Result, answered};
+use crate::db::topics::Topic;
 use crate::store::{Core, Store};
 
 /// How often a failure that may be an accident occurs before its subject is quarantined.
@@ -46,23 +47,6 @@ pub enum Weight {
     Certain,
     /// Counts towards quarantine.
     Suspect,
-}
-
-/// A subject in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Its number, to release it by.
-    pub id: i64,
-    /// `repo`, `dag` or `run`.
-    pub kind: &'static str,
-    /// Its name: `shop`, `shop/train`, `42`.
-    pub name: String,
-    /// Where it failed: `planning`.
-    pub place: String,
-    pub reason: String,
-    pub failures: u32,
-    /// When it was quarantined.
-    pub held_at: Timestamp,
 }
 
 impl Store {
@@ -104,7 +88,7 @@ impl Store {
             let (kind, name) = named(row.run, &repo, row.dag_name.as_deref());
             Quarantined {
                 id: row.id,
-                kind,
+                kind: kind.to_owned(),
                 name,
                 place: row.place,
                 reason: row.reason,
@@ -150,6 +134,7 @@ impl Store {
         .fetch_optional(&mut *transaction)
         .await?
         .ok_or_else(|| Error::not_found(format!("quarantine {id}")))?;
+        let released_run = released.run.map(|run| Topic::Run(RunId(run)));
         let (kind, name) = named(released.run, &released.repo, released.dag.as_deref());
         let audited = Audited {
             action: AuditAction::QuarantineRelease,
@@ -167,6 +152,9 @@ impl Store {
         wakes.dispatch.wake();
         wakes.schedule.wake();
         wakes.sync.wake();
+        if let Some(topic) = released_run {
+            wakes.topics.changed(topic);
+        }
         Ok(())
     }
 
@@ -206,7 +194,7 @@ impl Store {
         wakes.plan.wake();
         wakes.dispatch.wake();
         wakes.supervise.wake();
-        wakes.runs.wake();
+        wakes.topics.changed(Topic::Run(run));
         Ok(true)
     }
 }
@@ -232,6 +220,9 @@ pub(crate) async fn record(
         let mut transaction = core.begin().await?;
         let held = record_in(&mut transaction, subject, place, reason, weight).await?;
         transaction.commit().at(Point::RecordFailure).await?;
+        if let (true, Subject::Run(run)) = (held, subject) {
+            core.wakes.topics.changed(Topic::Run(run));
+        }
         Ok(held)
     })
     .await

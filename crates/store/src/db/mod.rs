@@ -9,4 +9,5 @@ pub(crate) mod pool;
 pub(crate) mod recent;
 pub(crate) mod refusal;
 pub(crate) mod report_pace;
+pub(crate) mod topics;
 pub(crate) mod wakes;

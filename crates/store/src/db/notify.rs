@@ -11,13 +11,20 @@ use trainyard_core::backoff::Backoff;
 use trainyard_failpoint::{AtPoint as _, Point};
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use uuid::Uuid;
 
 use crate::db::report_pace::ReportPace;
-use crate::db::wakes::Concern;
+use crate::db::wakes::{Concern, Unsent};
 use crate::fleet::metrics::LISTENING;
 use crate::store::Store;
 
 const CHANNEL: &str = "trainyard";
+
+/// Wakes the followers of all topics.
+const ALL_TOPICS: &str = "topics";
+
+/// How many words a notification has: it must stay below 8,000 bytes, and the longest word has 40.
+const WORDS_EACH: usize = 150;
 
 /// The shortest time between two notifications.
 const BREATH: Duration = Duration::from_millis(100);
@@ -56,16 +63,19 @@ impl Store {
         loop {
             outbox.filled.notified().await;
             tokio::time::sleep(BREATH).await;
-            let concerns = outbox.take();
-            if concerns.is_empty() || !self.core.others_live.load(Ordering::Relaxed) {
+            let unsent = outbox.take();
+            if !self.core.others_live.load(Ordering::Relaxed) {
                 continue;
             }
-            let words: Vec<&str> = concerns.into_iter().map(Concern::as_str).collect();
-            let payload = format!("{} {}", self.core.process, words.join(" "));
-            let sent = sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
-                .execute(&self.core.relaxed)
-                .at(Point::Notify)
-                .await;
+            let payloads = payloads(self.core.process, &unsent);
+            let sent = sqlx::query!(
+                "select pg_notify($1, payload) from unnest($2::text[]) payload",
+                CHANNEL,
+                &payloads
+            )
+            .execute(&self.core.relaxed)
+            .at(Point::Notify)
+            .await;
             let now = Instant::now();
             match sent {
                 Ok(_) => {
@@ -148,11 +158,20 @@ impl Store {
                 continue;
             }
             for word in words {
-                if let Some(concern) = Concern::ALL.iter().find(|concern| concern.as_str() == word)
-                {
-                    self.core.wakes.of(*concern).wake_here();
-                }
+                self.wake_for(word);
             }
+        }
+    }
+
+    /// Wakes by a word of another process. Words of newer versions are passed by.
+    fn wake_for(&self, word: &str) {
+        let wakes = &self.core.wakes;
+        if let Some(concern) = Concern::ALL.iter().find(|concern| concern.as_str() == word) {
+            wakes.of(*concern).wake_here();
+        } else if let Ok(topic) = word.parse() {
+            wakes.topics.changed_here(topic);
+        } else if word == ALL_TOPICS {
+            wakes.topics.all_changed_here();
         }
     }
 
@@ -160,7 +179,23 @@ impl Store {
         for concern in Concern::ALL {
             self.core.wakes.of(*concern).wake_here();
         }
+        self.core.wakes.topics.all_changed_here();
     }
+}
+
+/// The notifications for all that is unsent: Postgres limits the length of one.
+fn payloads(process: Uuid, unsent: &Unsent) -> Vec<String> {
+    let concerns = unsent
+        .concerns
+        .iter()
+        .map(|concern| concern.as_str().to_owned());
+    let topics = unsent.topics.iter().map(ToString::to_string);
+    let more = unsent.and_more.then(|| ALL_TOPICS.to_owned());
+    let words: Vec<String> = concerns.chain(topics).chain(more).collect();
+    words
+        .chunks(WORDS_EACH)
+        .map(|words| format!("{process} {}", words.join(" ")))
+        .collect()
 }
 
 /// The step's result, unless the database falls silent.

@@ -2,11 +2,17 @@
 //!
 //! A wake is never the truth. A loop that is woken reads the database, and it also polls the database
 //! from time to time without a wake. Within one process a wake takes microseconds; other processes
-//! receive it through [`crate::db::notify`].
+//! receive it through [`crate::db::notify`]. Viewers follow [topics](crate::db::topics) instead.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
+
+use crate::db::topics::{Topic, Topics};
+
+/// How many topics are sent to other processes at a time. Where more have changed, all followers there are woken.
+const TOPICS_AT_MOST: usize = 512;
 
 macro_rules! concerns {
     ($($(#[$doc:meta])* $variant:ident = $field:ident,)*) => {
@@ -30,7 +36,9 @@ macro_rules! concerns {
         #[derive(Debug, Clone)]
         pub struct Wakes {
             $($(#[$doc])* pub $field: Wake,)*
-            /// Concerns that are still to be sent to other processes.
+            /// What viewers follow.
+            pub topics: Topics,
+            /// Wakes that are still to be sent to other processes.
             pub(crate) outbox: Arc<Outbox>,
         }
 
@@ -39,6 +47,7 @@ macro_rules! concerns {
                 let outbox = Arc::new(Outbox::default());
                 Self {
                     $($field: Wake::new(Concern::$variant, Arc::clone(&outbox)),)*
+                    topics: Topics::new(Arc::clone(&outbox)),
                     outbox,
                 }
             }
@@ -62,10 +71,8 @@ concerns! {
     Schedule = schedule,
     /// A repo is due for a fetch.
     Sync = sync,
-    /// Logs grew.
-    Logs = logs,
-    /// Runs changed; viewers follow this.
-    Runs = runs,
+    /// A sync has ended.
+    Synced = synced,
     /// A user asked to delete now what retention does not keep.
     Prune = prune,
 }
@@ -128,35 +135,51 @@ impl Woken {
     }
 }
 
-/// Concerns that wait to be sent to other processes; many wakes of one concern are sent as one.
+/// Wakes and changes that wait to be sent to other processes; many of one concern or topic are sent as one.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    waiting: std::sync::atomic::AtomicU32,
+    unsent: Mutex<Unsent>,
     pub(crate) filled: Notify,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    pub(crate) concerns: BTreeSet<Concern>,
+    pub(crate) topics: HashSet<Topic>,
+    /// Whether more topics have changed than these.
+    pub(crate) and_more: bool,
 }
 
 impl Outbox {
     fn add(&self, concern: Concern) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let bit = 1 << concern as u32;
-        if self.waiting.fetch_or(bit, Relaxed) & bit == 0 {
+        if self.lock().concerns.insert(concern) {
             self.filled.notify_one();
         }
     }
 
-    /// Takes all waiting concerns.
-    pub(crate) fn take(&self) -> Vec<Concern> {
-        let waiting = self.waiting.swap(0, std::sync::atomic::Ordering::Relaxed);
-        Concern::ALL
-            .iter()
-            .copied()
-            .filter(|concern| waiting & (1 << *concern as u32) != 0)
-            .collect()
+    pub(crate) fn add_topic(&self, topic: Topic) {
+        let mut unsent = self.lock();
+        if unsent.topics.len() == TOPICS_AT_MOST {
+            unsent.and_more = true;
+        } else if unsent.topics.insert(topic) {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes all that waits.
+    pub(crate) fn take(&self) -> Unsent {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Unsent> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use trainyard_core::id::RunId;
+
     use super::*;
 
     #[tokio::test]
@@ -166,7 +189,24 @@ mod tests {
         wakes.plan.wake();
         wakes.plan.wake();
         woken.woken().await;
-        assert_eq!(wakes.outbox.take(), [Concern::Plan]);
-        assert_eq!(wakes.outbox.take(), []);
+        assert_eq!(
+            wakes.outbox.take().concerns,
+            BTreeSet::from([Concern::Plan])
+        );
+        assert_eq!(wakes.outbox.take(), Unsent::default());
+    }
+
+    #[test]
+    fn the_changes_that_wait_to_be_sent_have_a_bound() {
+        let wakes = Wakes::new();
+        for run in 0..TOPICS_AT_MOST as i64 {
+            wakes.topics.changed(Topic::Run(RunId(run)));
+        }
+        wakes.topics.changed(Topic::Run(RunId(-1)));
+        let unsent = wakes.outbox.take();
+        assert_eq!(
+            (unsent.topics.len(), unsent.and_more),
+            (TOPICS_AT_MOST, true)
+        );
     }
 }

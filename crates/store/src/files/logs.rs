@@ -14,6 +14,7 @@ use trainyard_core::id::{AttemptId, Fence};
 use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::error::{Error, Result};
+use crate::db::topics::Topic;
 use crate::fleet::metrics::LOG_BYTES_DROPPED;
 use crate::store::Store;
 
@@ -134,7 +135,7 @@ impl Store {
                 self.drop_middle(attempt, length, limit / 2).await?;
             }
         }
-        self.core.wakes.logs.wake();
+        self.core.wakes.topics.changed(Topic::Log(attempt));
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize as _;
 use serde_json::Value;
+use trainyard_api::{DaemonState, DaemonSummary, Lead};
 use trainyard_core::Timestamp;
 use trainyard_core::id::DaemonId;
 use trainyard_failpoint::{AtPoint as _, Point};
@@ -16,9 +17,9 @@ use uuid::Uuid;
 use crate::db::encoding;
 use crate::db::error::{Error, Result};
 use crate::fleet::health::HealthProblem;
-use crate::fleet::leaders::{self, Role};
+use crate::fleet::leaders;
 use crate::store::Store;
-use crate::views::held::{self, HeldAttempt};
+use crate::views::held;
 
 /// What a daemon registers with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,33 +30,6 @@ pub struct DaemonInfo {
     /// Whether it is known to be the only daemon on its host (it holds the lock of the data directory). Then all
     /// earlier daemons of that host are gone, and their attempts can be adopted at once.
     pub alone_on_host: bool,
-}
-
-/// A daemon, as the others see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DaemonView {
-    pub id: DaemonId,
-    /// The machine's name, and the data directory there.
-    pub host: String,
-    pub pid: u32,
-    pub version: String,
-    pub started_at: Timestamp,
-    /// When its lease expires. Until then no daemon adopts its attempts.
-    pub lease_until: Timestamp,
-    /// When it stopped or was replaced, if it has.
-    pub stopped_at: Option<Timestamp>,
-    /// Whether it ended without an orderly stop, and the next one on its host took its place.
-    pub replaced: bool,
-    /// Whether it holds its lease now.
-    pub is_alive: bool,
-    /// How many attempts it holds.
-    pub attempts: u64,
-    /// The attempts that it holds, the oldest run's first; at most 1,000.
-    pub holds: Vec<HeldAttempt>,
-    /// The roles that it leads, and in which term.
-    pub leads: Vec<(Role, u64)>,
-    /// The problems that it last reported.
-    pub troubles: Vec<HealthProblem>,
 }
 
 /// A lease as another daemon sees it.
@@ -70,7 +44,7 @@ pub struct LeaseSeen {
 impl Store {
     /// The daemons that live, that hold attempts, or that started within the last day;
     /// live ones first, then the newest first.
-    pub async fn list_daemons(&self) -> Result<Vec<DaemonView>> {
+    pub async fn list_daemons(&self) -> Result<Vec<DaemonSummary>> {
         let rows = sqlx::query!(
             r#"select d.id, d.host, d.pid, d.version, d.started_at, d.lease_until, d.stopped_at, d.replaced,
                 d.stopped_at is null and d.lease_until > clock_timestamp() as "is_alive!",
@@ -86,30 +60,39 @@ impl Store {
         .fetch_all(&self.core.reading)
         .await?;
         let mut held = held::by_daemon(&self.core).await?;
-        rows.into_iter()
-            .map(|row| {
-                let holding = held.remove(&DaemonId(row.id)).unwrap_or_default();
-                let leads = row.leads.iter().filter_map(|lead| {
-                    let (word, term) = lead.split_once(' ').unwrap_or((lead, ""));
-                    Some((leaders::role(word)?, term.parse().unwrap_or_default()))
-                });
-                Ok(DaemonView {
-                    id: DaemonId(row.id),
-                    pid: u32::try_from(row.pid).unwrap_or_default(),
-                    started_at: row.started_at,
-                    lease_until: row.lease_until,
-                    stopped_at: row.stopped_at,
-                    replaced: row.replaced,
-                    is_alive: row.is_alive,
-                    attempts: holding.count,
-                    holds: holding.attempts,
-                    leads: leads.collect(),
-                    troubles: troubles(row.troubles),
-                    host: row.host,
-                    version: row.version,
+        let daemons = rows.into_iter().map(|row| {
+            let holding = held.remove(&DaemonId(row.id)).unwrap_or_default();
+            let leads = row.leads.iter().filter_map(|lead| {
+                let (word, term) = lead.split_once(' ').unwrap_or((lead, ""));
+                Some(Lead {
+                    role: leaders::role(word)?.as_str().to_owned(),
+                    term: term.parse().unwrap_or_default(),
                 })
-            })
-            .collect()
+            });
+            DaemonSummary {
+                id: row.id.to_string(),
+                host: row.host,
+                pid: u32::try_from(row.pid).unwrap_or_default(),
+                version: row.version,
+                state: match (row.stopped_at, row.is_alive) {
+                    (Some(_), _) if row.replaced => DaemonState::Replaced,
+                    (Some(_), _) => DaemonState::Stopped,
+                    (None, true) => DaemonState::Alive,
+                    (None, false) => DaemonState::Silent,
+                },
+                started_at: row.started_at,
+                lease_until: row.lease_until,
+                stopped_at: row.stopped_at,
+                attempts: holding.count,
+                holds: holding.attempts,
+                leads: leads.collect(),
+                troubles: troubles(row.troubles)
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+            }
+        });
+        Ok(daemons.collect())
     }
 
     /// Why no daemon claims: the problems that pause claims, if all live daemons have one. Empty where a live daemon

@@ -22,6 +22,7 @@ use trainyard_failpoint::{AtPoint as _, Point};
 
 use crate::db::encoding::event::{EventRow, event_row};
 use crate::db::error::{Error, Result};
+use crate::db::topics::Topic;
 use crate::fleet::metrics::{ATTEMPTS_FINISHED, RUNS_FINISHED};
 use crate::runs::advance::{Advanced, EndTaken};
 use crate::runs::metrics::MetricColumns;
@@ -320,8 +321,8 @@ impl Committed {
         if self.is_due_earlier {
             wakes.plan.wake();
         }
-        if !self.known.is_empty() {
-            wakes.runs.wake();
+        for (id, _) in &self.known {
+            wakes.topics.changed(Topic::Run(*id));
         }
         // Once for each DAG: runs that were cancelled together all end at the same time.
         for dag in &self.judge {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sqlx::PgConnection;
+use trainyard_api::History;
 use trainyard_core::id::{DagId, RepoId};
 use trainyard_core::measure::counted;
 use trainyard_core::principal::{Act, AuditAction};
@@ -13,21 +14,6 @@ use crate::db::error::{Error, Result};
 use crate::store::Store;
 use crate::triggers::dags::lock_repo;
 use crate::triggers::repos::repo_name;
-
-/// What is deleted with a repo or a DAG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct History {
-    pub dags: u64,
-    pub runs: u64,
-    /// Runs that have not ended; they prevent the removal.
-    pub unfinished_runs: u64,
-    pub artifacts: u64,
-    /// Their bytes, as if no two had the same content.
-    pub artifact_bytes: u64,
-    /// The bytes of their logs.
-    pub log_bytes: u64,
-    pub secrets: u64,
-}
 
 impl Store {
     /// What is deleted with a repo.

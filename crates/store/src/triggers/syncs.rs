@@ -108,7 +108,7 @@ impl Store {
         .execute(&self.core.pool)
         .at(Point::FinishSync)
         .await?;
-        self.core.wakes.runs.wake();
+        self.core.wakes.synced.wake();
         Ok(())
     }
 }

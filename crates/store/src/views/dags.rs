@@ -1,88 +1,32 @@
 //! DAGs as they are shown: their versions, their next ticks, their last runs.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use trainyard_core::Timestamp;
-use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
-use trainyard_core::name::ParamName;
+use trainyard_api::{Dag, DagDetail, Fault, LastRun, Schedule, json_values};
+use trainyard_core::id::{DagId, DagVersionId, RepoId};
+use trainyard_core::name::PoolName;
 use trainyard_core::outcome::RunState;
-use trainyard_core::param::ParamValue;
 
 use crate::db::encoding;
 use crate::db::encoding::param::{ValuesDoc, values};
 use crate::db::error::{Error, Result};
 use crate::store::Store;
-use crate::triggers::dags::PinnedDag;
 
-/// A DAG in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DagSummary {
-    pub id: DagId,
-    pub repo: String,
-    pub repo_id: RepoId,
-    pub name: String,
-    pub path: String,
-    /// Whether its triggers are paused.
-    pub paused: bool,
+/// A DAG as listings show it, with its ids.
+struct Found {
+    repo: RepoId,
     /// Its version at the head of the followed branch; `None` where the branch does not have it, or no longer has it.
-    pub version: Option<DagVersionId>,
-    pub commit: Option<String>,
-    /// Whether its file has errors at the head of a branch: then the version is the last good one.
-    pub has_faults: bool,
-    /// The format of its version, where it is a later one than this daemon reads.
-    pub later_format: Option<u32>,
-    /// Since when its repo's syncs have failed: later pushes are not known.
-    pub sync_failing_since: Option<Timestamp>,
-    /// Its next tick, paused or not.
-    pub next_tick: Option<Timestamp>,
-    pub last_run: Option<LastRun>,
-    /// How many runs of it have not ended.
-    pub active_runs: u32,
+    version: Option<DagVersionId>,
+    dag: Dag,
 }
 
-/// A DAG's newest run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastRun {
-    pub id: RunId,
-    pub state: RunState,
-    pub created_at: Timestamp,
-    pub finished_at: Option<Timestamp>,
-}
-
-/// A DAG with all details.
-#[derive(Debug, Clone)]
-pub struct DagDetail {
-    pub summary: DagSummary,
-    /// Its version at the head of the followed branch.
-    pub pinned: Option<Arc<PinnedDag>>,
-    pub source: Option<String>,
-    pub schedules: Vec<ScheduleView>,
-    /// Faults of its file at heads of branches.
-    pub faults: Vec<FaultView>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScheduleView {
-    pub cron: String,
-    pub timezone: String,
-    /// The rule for missed ticks: `none`, `last`, `all`.
-    pub missed: String,
-    pub params: BTreeMap<ParamName, ParamValue>,
-    pub next_tick: Option<Timestamp>,
-}
-
-/// A DAG file with errors.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FaultView {
-    pub repo: String,
-    pub commit: String,
-    /// The branches whose head this commit is; the followed one comes first.
-    pub branches: Vec<String>,
+/// Where a DAG is defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DagPlace {
+    pub repo: RepoId,
+    pub name: String,
+    /// The path of its file, as it was last known.
     pub path: String,
-    /// Its diagnostics, as they were recorded.
-    pub diagnostics: serde_json::Value,
-    pub found_at: Timestamp,
 }
 
 impl Store {
@@ -90,21 +34,46 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt`.
-    pub async fn list_dags(&self, repo: Option<RepoId>) -> Result<Vec<DagSummary>> {
-        self.summaries(repo, None).await
+    pub async fn list_dags(&self, repo: Option<RepoId>) -> Result<Vec<Dag>> {
+        let found = self.find_dags(repo, None).await?;
+        Ok(found.into_iter().map(|found| found.dag).collect())
     }
 
-    /// One DAG in full.
+    /// Where a DAG is defined.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn dag_place(&self, dag: DagId) -> Result<DagPlace> {
+        let row = sqlx::query!("select repo, name, path from dag where id = $1", dag.0)
+            .fetch_optional(&self.core.reading)
+            .await?
+            .ok_or_else(no_such_dag)?;
+        Ok(DagPlace {
+            repo: RepoId(row.repo),
+            name: row.name,
+            path: row.path,
+        })
+    }
+
+    /// One DAG as listings show it.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
-    pub async fn dag_detail(&self, dag: DagId) -> Result<DagDetail> {
-        let summary = self
-            .summaries(None, Some(dag))
-            .await?
-            .pop()
-            .ok_or_else(|| Error::not_found("such DAG"))?;
-        let (pinned, source) = match summary.version {
+    pub async fn dag_summary(&self, dag: DagId) -> Result<Dag> {
+        Ok(self.find_dag(dag).await?.dag)
+    }
+
+    /// One DAG in full. `pools` are those that the configuration defines.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub async fn dag_detail(
+        &self,
+        dag: DagId,
+        pools: &BTreeMap<PoolName, u32>,
+    ) -> Result<DagDetail> {
+        let found = self.find_dag(dag).await?;
+        let (pinned, source) = match found.version {
             None => (None, None),
             Some(version) => {
                 let row = sqlx::query!("select source from dag_version where id = $1", version.0)
@@ -114,14 +83,22 @@ impl Store {
             }
         };
         let schedules = self.schedules(dag).await?;
-        let mut faults = self.list_faults(Some(summary.repo_id)).await?;
-        faults.retain(|fault| fault.path == summary.path);
+        let mut faults = self.list_faults(Some(found.repo)).await?;
+        faults.retain(|fault| fault.path == found.dag.path);
+        let declared = pinned.as_ref().map(|pinned| pinned.dag.declared());
+        let undefined: BTreeSet<String> = declared
+            .iter()
+            .flat_map(|declared| &declared.stages)
+            .flat_map(|stage| stage.program().pools.keys())
+            .filter(|pool| !pools.contains_key(*pool))
+            .map(ToString::to_string)
+            .collect();
         Ok(DagDetail {
-            summary,
-            pinned,
-            source,
             schedules,
             faults,
+            undefined_pools: undefined.into_iter().collect(),
+            source,
+            ..DagDetail::declared(found.dag, declared)
         })
     }
 
@@ -129,7 +106,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt`.
-    pub async fn schedules(&self, dag: DagId) -> Result<Vec<ScheduleView>> {
+    pub async fn schedules(&self, dag: DagId) -> Result<Vec<Schedule>> {
         let rows = sqlx::query!(
             "select cron, timezone, missed, params, next_tick from schedule where dag = $1 order by position",
             dag.0
@@ -140,11 +117,13 @@ impl Store {
             .map(|row| {
                 let what = || format!("a schedule of DAG {dag}");
                 let doc = encoding::read::<ValuesDoc>(row.params, what)?;
-                Ok(ScheduleView {
+                Ok(Schedule {
                     cron: row.cron,
                     timezone: row.timezone,
                     missed: row.missed,
-                    params: values(doc).map_err(|problem| Error::corrupt(what(), problem))?,
+                    params: json_values(
+                        &values(doc).map_err(|problem| Error::corrupt(what(), problem))?,
+                    ),
                     next_tick: row.next_tick,
                 })
             })
@@ -152,10 +131,9 @@ impl Store {
     }
 
     /// DAG files with errors at the heads of branches, of one repo or of all.
-    pub async fn list_faults(&self, repo: Option<RepoId>) -> Result<Vec<FaultView>> {
-        let faults = sqlx::query_as!(
-            FaultView,
-            r#"select p.name as repo, f.commit, f.path, f.diagnostics, f.found_at,
+    pub async fn list_faults(&self, repo: Option<RepoId>) -> Result<Vec<Fault>> {
+        let faults = sqlx::query!(
+            r#"select p.name as repo, f.commit, f.path, f.diagnostics,
                 array(
                     select branch from repo_ref where repo = f.repo and sha = f.commit
                     order by branch is distinct from p.current_branch, branch
@@ -170,12 +148,27 @@ impl Store {
         )
         .fetch_all(&self.core.reading)
         .await?;
-        Ok(faults)
+        Ok(faults
+            .into_iter()
+            .map(|row| Fault {
+                repo: row.repo,
+                branch: row.branches.first().cloned().unwrap_or_default(),
+                branches: row.branches,
+                commit: row.commit,
+                path: row.path,
+                diagnostics: row.diagnostics,
+            })
+            .collect())
     }
 
-    async fn summaries(&self, repo: Option<RepoId>, dag: Option<DagId>) -> Result<Vec<DagSummary>> {
+    async fn find_dag(&self, dag: DagId) -> Result<Found> {
+        let found = self.find_dags(None, Some(dag)).await?.pop();
+        found.ok_or_else(no_such_dag)
+    }
+
+    async fn find_dags(&self, repo: Option<RepoId>, dag: Option<DagId>) -> Result<Vec<Found>> {
         let rows = sqlx::query!(
-            r#"select d.id, p.name as repo, p.id as repo_id, d.name, d.path, d.paused, p.failing_since,
+            r#"select p.name as repo, p.id as repo_id, d.name, d.path, d.paused, p.failing_since,
                 v.id as "version?",
                 v.commit as "commit?", v.format as "format?",
                 exists (
@@ -200,24 +193,25 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 let last_run = match (row.last, row.last_state, row.last_created_at) {
-                    (Some(id), Some(word), Some(created_at)) => Some(LastRun {
-                        id: RunId(id),
-                        state: RunState::from_word(&word).ok_or_else(|| {
+                    (Some(id), Some(word), Some(created_at)) => {
+                        let state = RunState::from_word(&word).ok_or_else(|| {
                             Error::corrupt(format!("run {id}"), format!("`{word}` is not a state"))
-                        })?,
-                        created_at,
-                        finished_at: row.finished_at,
-                    }),
+                        })?;
+                        Some(LastRun {
+                            id,
+                            state: state.as_str().to_owned(),
+                            created_at,
+                            finished_at: row.finished_at,
+                        })
+                    }
                     _ => None,
                 };
-                Ok(DagSummary {
-                    id: DagId(row.id),
+                let dag = Dag {
+                    dag: format!("{}/{}", row.repo, row.name),
                     repo: row.repo,
-                    repo_id: RepoId(row.repo_id),
                     name: row.name,
                     path: row.path,
                     paused: row.paused,
-                    version: row.version.map(DagVersionId),
                     commit: row.commit,
                     has_faults: row.has_faults,
                     later_format: row
@@ -228,8 +222,17 @@ impl Store {
                     next_tick: row.next_tick,
                     last_run,
                     active_runs: u32::try_from(row.active).unwrap_or(u32::MAX),
+                };
+                Ok(Found {
+                    repo: RepoId(row.repo_id),
+                    version: row.version.map(DagVersionId),
+                    dag,
                 })
             })
             .collect()
     }
+}
+
+fn no_such_dag() -> Error {
+    Error::not_found("such DAG")
 }

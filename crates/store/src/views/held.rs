@@ -2,28 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_core::Timestamp;
-use trainyard_core::id::{DaemonId, RunId};
+use trainyard_api::HeldAttempt;
+use trainyard_core::id::DaemonId;
 
 use crate::db::error::Result;
 use crate::store::Core;
+use crate::views::run::live_word;
 
 /// How many attempts of a daemon are shown. More than any machine runs at a time, so nothing is missing unless
 /// something is very wrong; and even then a page can show the answer.
 const SHOWN_AT_MOST: i64 = 1_000;
-
-/// An attempt that a daemon holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldAttempt {
-    pub run: RunId,
-    pub stage: String,
-    /// Its number within its stage, from 1.
-    pub number: u32,
-    /// Whether its container is known to run; otherwise it is in preparation.
-    pub is_running: bool,
-    /// When its daemon claimed or adopted it.
-    pub since: Timestamp,
-}
 
 /// The attempts of one daemon.
 #[derive(Debug, Default)]
@@ -53,10 +41,10 @@ pub(crate) async fn by_daemon(core: &Core) -> Result<BTreeMap<DaemonId, Holding>
         let holding = holdings.entry(DaemonId(row.owner)).or_default();
         holding.count = row.count.unsigned_abs();
         holding.attempts.push(HeldAttempt {
-            run: RunId(row.run),
+            run: row.run,
             stage: row.name,
-            number: u32::try_from(row.number).unwrap_or_default(),
-            is_running: row.state == "running",
+            attempt: u32::try_from(row.number).unwrap_or_default(),
+            state: live_word(&row.state).to_owned(),
             since: row.claimed_at,
         });
     }

@@ -1,6 +1,6 @@
 //! Metrics across runs.
 
-use trainyard_core::Timestamp;
+use trainyard_api::Metric;
 use trainyard_core::id::{DagId, RunId};
 
 use crate::db::error::Result;
@@ -30,31 +30,13 @@ impl Default for MetricFilter {
     }
 }
 
-/// A number that a stage reported.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MetricPoint {
-    pub run: RunId,
-    pub repo: String,
-    pub dag: String,
-    pub stage: String,
-    /// The attempt's number; 0 where the result of an earlier run was reused.
-    pub attempt: u32,
-    pub name: String,
-    pub value: f64,
-    /// The commit of the run.
-    pub commit: String,
-    /// When the run was made.
-    pub at: Timestamp,
-}
-
 impl Store {
     /// Lists metrics, those of the newest runs first. For a stage with several attempts, the metrics
     /// of each attempt are listed. Reused metrics are listed for their own run; across runs they
     /// belong to the earlier run, while that exists.
-    pub async fn list_metrics(&self, filter: &MetricFilter) -> Result<Vec<MetricPoint>> {
+    pub async fn list_metrics(&self, filter: &MetricFilter) -> Result<Vec<Metric>> {
         let rows = sqlx::query!(
-            r#"select m.run, p.name as repo, d.name as dag, s.name as stage, m.attempt, m.name, m.value, c.commit,
-                r.created_at
+            r#"select m.run, p.name as repo, d.name as dag, s.name as stage, m.name, m.value, c.commit, r.created_at
             from metric m join stage_run s on s.run = m.run and s.position = m.stage
             join run r on r.id = m.run join cause c on c.id = r.cause
             join dag d on d.id = r.dag join repo p on p.id = d.repo
@@ -72,12 +54,10 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| MetricPoint {
-                run: RunId(row.run),
-                repo: row.repo,
-                dag: row.dag,
+            .map(|row| Metric {
+                run: row.run,
+                dag: format!("{}/{}", row.repo, row.dag),
                 stage: row.stage,
-                attempt: u32::try_from(row.attempt).unwrap_or_default(),
                 name: row.name,
                 value: row.value,
                 commit: row.commit,

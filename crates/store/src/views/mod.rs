@@ -1,12 +1,13 @@
-//! Read models for pages and the command line. No decision depends on them.
+//! What people and programs see, in the types of `trainyard_api`: no other form of it is in between. Where the daemon
+//! needs more than it shows, a type here has that beside them.
 
-pub(crate) mod artifacts;
+mod artifacts;
 mod census;
 pub(crate) mod dags;
-pub(crate) mod deliveries;
+mod deliveries;
 pub(crate) mod held;
 pub(crate) mod metrics;
-pub(crate) mod queue;
+mod queue;
 pub(crate) mod repos;
 pub(crate) mod run;
 pub(crate) mod runs;

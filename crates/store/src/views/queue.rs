@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainyard_core::id::RunId;
+use trainyard_core::id::{DagId, RunId};
 use trainyard_core::name::{PoolName, StageName};
 use trainyard_core::why::{Holder, Pause, PoolUse, Queue};
 
@@ -11,7 +11,6 @@ use crate::attempts::abandon::unattended;
 use crate::attempts::claim::{ClaimCapacity, pools};
 use crate::db::error::Result;
 use crate::store::Store;
-use crate::views::run::RunDetail;
 
 /// How long after its lease expired another daemon has usually adopted a daemon's attempts.
 const GONE_AFTER: Duration = Duration::from_secs(30);
@@ -19,13 +18,13 @@ const GONE_AFTER: Duration = Duration::from_secs(30);
 impl Store {
     /// The capacity that other runs hold, as far as it can block this one. The configuration
     /// says how many slots and pools there are.
-    pub async fn queue(&self, detail: &RunDetail, capacity: &ClaimCapacity) -> Result<Queue> {
+    pub async fn queue(&self, run: RunId, dag: DagId, capacity: &ClaimCapacity) -> Result<Queue> {
         let held = sqlx::query!(
             r#"select a.run, a.pools, s.name,
                 a.repo = (select d.repo from dag d where d.id = $1) as "is_of_the_repo!"
              from attempt a join stage_run s on s.run = a.run and s.position = a.stage
              where a.state in ('claimed', 'running') order by a.run, a.stage"#,
-            detail.summary.dag_id.0
+            dag.0
         )
         .fetch_all(&self.core.reading)
         .await?;
@@ -65,8 +64,8 @@ impl Store {
              where dag = $1 and phase <> 'finished' and (id < $2 or phase = 'running') and id <> $2
                 and concurrency_group is not distinct from (select concurrency_group from run where id = $2)
              order by id limit 100"#,
-            detail.summary.dag_id.0,
-            detail.summary.id.0
+            dag.0,
+            run.0
         )
         .fetch_all(&self.core.reading)
         .await?;
@@ -83,7 +82,7 @@ impl Store {
             what: trouble.what,
             since: trouble.since,
         });
-        let gone = unattended(&self.core.reading, detail.summary.id, GONE_AFTER).await?;
+        let gone = unattended(&self.core.reading, run, GONE_AFTER).await?;
         Ok(Queue {
             now,
             unattended: gone

@@ -3,105 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trainyard_core::Timestamp;
+use trainyard_api::{Artifact, Attempt, RunDetail, RunEvent, Stage, json_values, text_bytes};
 use trainyard_core::id::{AttemptId, RunId};
-use trainyard_core::name::ParamName;
-use trainyard_core::outcome::{Outcome, Reason};
-use trainyard_core::param::ParamValue;
+use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptState, Run, StageRun, StageState};
+use trainyard_core::stage as core_stage;
+use trainyard_core::why::{why, why_not_started};
 
+use crate::attempts::claim::ClaimCapacity;
 use crate::db::encoding;
 use crate::db::encoding::event::place;
 use crate::db::error::{Error, Result};
 use crate::runs::state::{CachedRun, held_attempts, load_runs, overlay};
 use crate::store::Store;
 use crate::triggers::dags::PinnedDag;
-use crate::views::artifacts::ArtifactView;
-use crate::views::runs::RunSummary;
 
-/// A run with all details.
-#[derive(Debug, Clone)]
-pub struct RunDetail {
-    pub summary: RunSummary,
-    pub params: BTreeMap<ParamName, ParamValue>,
-    /// Its stages, in the order of the file.
-    pub stages: Vec<StageView>,
-    /// The DAG version that it pins.
-    pub pinned: Arc<PinnedDag>,
-    /// Its state, for questions that the core answers: what a stage is waiting for.
-    pub run: Arc<Run>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct StageView {
-    pub name: String,
-    /// The names of the stages that it needs.
-    pub needs: Vec<String>,
-    /// Its state in one word: `waiting`, `queued`, `starting`, `running`, `backing_off`, or its outcome.
-    pub state: &'static str,
-    /// How it ended, once it has.
-    pub outcome: Option<Outcome>,
-    /// The reason, where there is one.
-    pub reason: Option<Reason>,
-    /// When its first attempt started.
-    pub started_at: Option<Timestamp>,
-    pub finished_at: Option<Timestamp>,
-    /// Its image, by digest where Docker knows one.
-    pub image: Option<String>,
-    /// The earlier run whose result it reuses.
-    pub reused_from: Option<RunId>,
-    /// The metrics of its last ended attempt.
-    pub metrics: BTreeMap<String, f64>,
-    /// Its attempts, in order.
-    pub attempts: Vec<AttemptView>,
-    pub artifacts: Vec<ArtifactView>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptView {
-    pub id: AttemptId,
-    /// Its number within its stage, from 1.
-    pub number: u32,
-    /// Its state in one word: `queued`, `starting`, `running`, or its outcome.
-    pub state: &'static str,
-    pub queued_at: Timestamp,
-    /// When a daemon claimed it.
-    pub claimed_at: Option<Timestamp>,
-    pub started_at: Option<Timestamp>,
-    pub finished_at: Option<Timestamp>,
-    pub outcome: Option<Outcome>,
-    /// The reason, where there is one.
-    pub reason: Option<Reason>,
-    /// Why it was asked to stop, if it was.
-    pub stop: Option<Reason>,
-    pub executor: Option<String>,
-    /// The host of the daemon that holds it, or held it last.
-    pub host: Option<String>,
-    pub handle: Option<String>,
-    pub image: Option<String>,
-    /// How many bytes of log it wrote.
-    pub log_length: u64,
-    /// How many of these bytes are not kept, in how many records; 0 records where that is not known.
-    pub log_dropped: (u64, u64),
-    /// When retention deleted its log, if it did.
-    pub log_pruned_at: Option<Timestamp>,
-    /// Notes about its source tree and inputs.
-    pub notes: Vec<String>,
-}
-
-/// An event of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunEvent {
-    /// Its place in the history of all runs.
-    pub id: i64,
-    pub at: Timestamp,
-    /// The kind of event: `attempt_finished`.
-    pub kind: String,
-    /// The stage's name, if it is about one.
-    pub stage: Option<String>,
-    /// The attempt's number, if it is about one.
-    pub attempt: Option<u32>,
-    pub detail: Option<serde_json::Value>,
+/// The attempt that a log is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logged {
+    /// The attempt and its number; `None` where the stage has none yet.
+    pub attempt: Option<(AttemptId, u32)>,
+    /// Whether the stage has ended, so that no further attempt follows.
+    pub stage_is_over: bool,
 }
 
 impl Store {
@@ -131,15 +54,16 @@ impl Store {
         Ok((Arc::new(state), pinned))
     }
 
-    /// A run in full.
+    /// A run in full. `capacity` is what the configuration says that stages share.
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
-    pub async fn run_detail(&self, run: RunId) -> Result<RunDetail> {
+    pub async fn run_detail(&self, run: RunId, capacity: &ClaimCapacity) -> Result<RunDetail> {
         let summary = self.run_summary(run).await?;
         let (state, pinned) = self.run_state(run).await?;
+        let queue = self.queue(run, pinned.dag_id, capacity).await?;
         let mut attempts = self.attempts_of(run).await?;
-        let mut artifacts: BTreeMap<String, Vec<ArtifactView>> = BTreeMap::new();
+        let mut artifacts: BTreeMap<String, Vec<Artifact>> = BTreeMap::new();
         for artifact in self.list_artifacts(run).await? {
             artifacts
                 .entry(artifact.stage.clone())
@@ -152,19 +76,36 @@ impl Store {
             .zip(&state.stages)
             .map(|(index, stage)| {
                 let declared = pinned.dag.stage(index);
+                let why = why(&pinned.dag, &state, index, &queue);
                 let attempts = attempts.remove(&place(index)).unwrap_or_default();
                 let artifacts = artifacts.remove(declared.name.as_str()).unwrap_or_default();
-                let needs = declared.needs.iter().map(ToString::to_string).collect();
-                stage_view(declared.name.to_string(), needs, stage, attempts, artifacts)
-            });
-        let stages = stages.collect();
+                shown(declared, stage, why, attempts, artifacts)
+            })
+            .collect();
         Ok(RunDetail {
-            summary,
-            params: state.facts.params.clone(),
+            params: json_values(&state.facts.params),
+            group: pinned
+                .dag
+                .declared()
+                .concurrency
+                .group_of(&state.facts_of_cause()),
             stages,
-            pinned,
-            run: state,
+            summary,
         })
+    }
+
+    /// What keeps a run from its start, in words; `None` where it has started or ended.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`.
+    pub async fn why_not_started(
+        &self,
+        run: RunId,
+        capacity: &ClaimCapacity,
+    ) -> Result<Option<String>> {
+        let (state, pinned) = self.run_state(run).await?;
+        let queue = self.queue(run, pinned.dag_id, capacity).await?;
+        Ok(why_not_started(&pinned.dag, &state, &queue))
     }
 
     /// The events of a run, in order, after a known event (0 for all).
@@ -192,113 +133,137 @@ impl Store {
             .collect())
     }
 
-    /// The last attempt of a stage, for its log; `None` where it has none yet.
+    /// An attempt of a stage, for its log: the last one, or the one with this number.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run or stage, with the stages that the run has.
-    pub async fn last_attempt(&self, run: RunId, stage: &str) -> Result<Option<AttemptId>> {
+    /// `NotFound` for an unknown run, stage or attempt, with the stages that the run has.
+    pub async fn logged(&self, run: RunId, stage: &str, number: Option<u32>) -> Result<Logged> {
+        let number = number.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
         let rows = sqlx::query!(
-            r#"select s.name, a.id as "id?" from stage_run s
+            r#"select s.name, s.outcome is not null as "is_over!", a.id as "id?", a.number as "number?"
+            from stage_run s
             left join lateral (
-                select id from attempt where run = s.run and stage = s.position order by number desc limit 1
+                select id, number from attempt
+                where run = s.run and stage = s.position and s.name = $2 and ($3::integer is null or number = $3)
+                order by number desc limit 1
             ) a on true
             where s.run = $1 order by s.position"#,
-            run.0
+            run.0,
+            stage,
+            number
         )
         .fetch_all(&self.core.reading)
         .await?;
         if rows.is_empty() {
             return Err(Error::not_found(format!("run {run}")));
         }
-        match rows.iter().find(|row| row.name == stage) {
-            Some(row) => Ok(row.id.map(AttemptId)),
-            None => {
-                let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-                Err(Error::not_found(format!(
-                    "stage `{stage}` in run {run}; it has {}",
-                    names.join(", ")
-                )))
-            }
+        let Some(row) = rows.iter().find(|row| row.name == stage) else {
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            return Err(Error::not_found(format!(
+                "stage `{stage}` in run {run}; it has {}",
+                names.join(", ")
+            )));
+        };
+        let attempt = row.id.zip(row.number);
+        if let (Some(number), None) = (number, attempt) {
+            return Err(Error::not_found(format!(
+                "attempt {number} of stage `{stage}` in run {run}"
+            )));
         }
+        Ok(Logged {
+            attempt: attempt
+                .map(|(id, number)| (AttemptId(id), u32::try_from(number).unwrap_or_default())),
+            stage_is_over: row.is_over,
+        })
     }
 
-    async fn attempts_of(&self, run: RunId) -> Result<BTreeMap<i32, Vec<AttemptView>>> {
+    async fn attempts_of(&self, run: RunId) -> Result<BTreeMap<i32, Vec<Attempt>>> {
         let rows = sqlx::query!(
-            r#"select a.id, a.stage, a.number, a.state, a.queued_at, a.claimed_at, a.started_at, a.finished_at,
-                a.outcome, a.reason_code, a.reason_message, a.stop_code, a.stop_message, a.executor, a.handle,
-                a.image, a.notes, d.host as "host?", l.length as "log_length?",
-                l.dropped as "log_dropped?", l.dropped_lines as "log_dropped_lines?", l.pruned_at as "log_pruned_at?"
+            r#"select a.id, a.stage, a.number, a.state, a.queued_at, a.started_at, a.finished_at, a.outcome,
+                a.reason_code, a.reason_message, a.executor, a.handle, a.notes, d.host as "host?",
+                l.length as "log_length?", l.dropped as "log_dropped?", l.dropped_lines as "log_dropped_lines?",
+                l.pruned_at as "log_pruned_at?"
             from attempt a left join daemon d on d.id = a.owner left join attempt_log l on l.attempt = a.id
             where a.run = $1 order by a.stage, a.number"#,
             run.0
         )
         .fetch_all(&self.core.reading)
         .await?;
-        let mut attempts: BTreeMap<i32, Vec<AttemptView>> = BTreeMap::new();
+        let mut attempts: BTreeMap<i32, Vec<Attempt>> = BTreeMap::new();
         for row in rows {
             let what = || format!("attempt {}", row.id);
             let outcome = row
                 .outcome
                 .map(|word| encoding::outcome(&word, what))
                 .transpose()?;
-            let live = match &*row.state {
-                "claimed" => AttemptState::STARTING,
-                "running" => AttemptState::RUNNING,
-                _ => AttemptState::QUEUED,
-            };
-            attempts.entry(row.stage).or_default().push(AttemptView {
-                id: AttemptId(row.id),
-                number: u32::try_from(row.number).unwrap_or_default(),
-                state: outcome.map_or(live, Outcome::as_str),
-                queued_at: row.queued_at,
-                claimed_at: row.claimed_at,
-                started_at: row.started_at,
-                finished_at: row.finished_at,
-                outcome,
-                reason: encoding::reason(row.reason_code, row.reason_message),
-                stop: encoding::reason(row.stop_code, row.stop_message),
-                executor: row.executor,
-                host: row.host,
-                handle: row.handle,
-                image: row.image,
-                log_length: row.log_length.unwrap_or(0).unsigned_abs(),
-                log_dropped: (
-                    row.log_dropped.unwrap_or(0).unsigned_abs(),
-                    row.log_dropped_lines.unwrap_or(0).unsigned_abs(),
-                ),
-                log_pruned_at: row.log_pruned_at,
+            let dropped_lines = row.log_dropped_lines.unwrap_or(0).unsigned_abs();
+            attempts.entry(row.stage).or_default().push(Attempt {
                 notes: row
                     .notes
                     .iter()
                     .flat_map(|notes| notes.lines().map(ToOwned::to_owned))
                     .collect(),
+                number: u32::try_from(row.number).unwrap_or_default(),
+                id: AttemptId(row.id).to_string(),
+                state: outcome
+                    .map_or(live_word(&row.state), Outcome::as_str)
+                    .to_owned(),
+                reason: encoding::reason(row.reason_code, row.reason_message).map(Into::into),
+                queued_at: row.queued_at,
+                started_at: row.started_at,
+                finished_at: row.finished_at,
+                executor: row.executor,
+                host: row.host,
+                container: row.handle,
+                log_bytes: row.log_length.unwrap_or(0).unsigned_abs(),
+                log_dropped_bytes: text_bytes(
+                    row.log_dropped.unwrap_or(0).unsigned_abs(),
+                    dropped_lines,
+                ),
+                log_dropped_lines: dropped_lines,
+                log_removed_at: row.log_pruned_at,
             });
         }
         Ok(attempts)
     }
 }
 
-fn stage_view(
-    name: String,
-    needs: Vec<String>,
+/// The state of an attempt that has not ended, as people and programs see it.
+pub(crate) fn live_word(stored: &str) -> &'static str {
+    match stored {
+        "claimed" => AttemptState::STARTING,
+        "running" => AttemptState::RUNNING,
+        _ => AttemptState::QUEUED,
+    }
+}
+
+/// A stage of a run, with these attempts and artifacts.
+fn shown(
+    declared: &core_stage::Stage,
     stage: &StageRun,
-    attempts: Vec<AttemptView>,
-    artifacts: Vec<ArtifactView>,
-) -> StageView {
+    why: String,
+    attempts: Vec<Attempt>,
+    artifacts: Vec<Artifact>,
+) -> Stage {
     let (finished_at, reason) = match &stage.state {
         StageState::Finished { at, reason, .. } => (Some(*at), reason.clone()),
         StageState::Waiting | StageState::Active | StageState::BackingOff { .. } => (None, None),
     };
-    StageView {
-        name,
-        needs,
-        state: stage.word(),
-        outcome: stage.outcome(),
-        reason,
-        started_at: attempts.iter().find_map(|attempt| attempt.started_at),
+    let started_at = attempts.iter().find_map(|attempt| attempt.started_at);
+    let duration = started_at
+        .zip(finished_at)
+        .map(|(start, end)| (end - start).as_seconds_f64().max(0.0));
+    Stage {
+        name: declared.name.to_string(),
+        needs: declared.needs.iter().map(ToString::to_string).collect(),
+        state: stage.word().to_owned(),
+        reason: reason.map(Into::into),
+        why,
+        started_at,
         finished_at,
+        duration_seconds: duration,
         image: stage.image.clone(),
-        reused_from: stage.reused_from,
+        reused_from: stage.reused_from.map(|run| run.0),
         metrics: stage
             .metrics
             .iter()

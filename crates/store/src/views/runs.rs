@@ -1,9 +1,10 @@
 //! The list of runs.
 
+use trainyard_api::{Cause, Run};
 use trainyard_core::Timestamp;
 use trainyard_core::cause::CauseKind;
-use trainyard_core::id::{DagId, DagVersionId, RepoId, RunId};
-use trainyard_core::outcome::{Reason, RunState};
+use trainyard_core::id::{DagId, RepoId, RunId};
+use trainyard_core::outcome::RunState;
 
 use crate::db::encoding;
 use crate::db::encoding::cause::CauseDoc;
@@ -44,51 +45,11 @@ impl Default for RunFilter {
     }
 }
 
-/// One run in a list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunSummary {
-    pub id: RunId,
-    pub repo: String,
-    pub dag: String,
-    pub dag_id: DagId,
-    /// The version that it pins.
-    pub version: DagVersionId,
-    pub state: RunState,
-    /// The reason of its outcome, where there is one.
-    pub reason: Option<Reason>,
-    /// Whether its cancellation was requested.
-    pub cancelling: bool,
-    /// The word for the kind of its cause: `push`.
-    pub cause_kind: String,
-    /// Its cause; `None` where it cannot be read, or only by a newer daemon.
-    pub cause: Option<CauseKind>,
-    /// Who caused it, if known.
-    pub actor: Option<String>,
-    pub branch: Option<String>,
-    /// Its commit, as a full hash.
-    pub commit: String,
-    /// The commit's first line, or the cause's own summary.
-    pub summary: String,
-    /// Its logical time.
-    pub logical_time: Timestamp,
-    pub created_at: Timestamp,
-    pub started_at: Option<Timestamp>,
-    pub finished_at: Option<Timestamp>,
-    /// How many stages it has.
-    pub stages_total: u32,
-    /// How many of them have ended.
-    pub stages_finished: u32,
-    /// How many of those count as failures.
-    pub stages_failed: u32,
-}
-
 /// A run's row as the listings read it.
-pub(crate) struct RunListingRow {
+struct RunListingRow {
     id: i64,
     repo: String,
     dag: String,
-    dag_id: uuid::Uuid,
-    version: uuid::Uuid,
     state: String,
     reason_code: Option<String>,
     reason_message: Option<String>,
@@ -114,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// `Corrupt`.
-    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
+    pub async fn list_runs(&self, filter: &RunFilter) -> Result<Vec<Run>> {
         let before = filter.before.map_or(i64::MAX, |run| run.0);
         let limit = i64::from(filter.limit);
         // One statement for each common filter, so that each has its own index: a plan made for "any of these or
@@ -176,12 +137,7 @@ impl Store {
     }
 
     /// Lists runs by any combination of filters.
-    async fn search_runs(
-        &self,
-        filter: &RunFilter,
-        before: i64,
-        limit: i64,
-    ) -> Result<Vec<RunSummary>> {
+    async fn search_runs(&self, filter: &RunFilter, before: i64, limit: i64) -> Result<Vec<Run>> {
         let states: Vec<String> = filter
             .states
             .iter()
@@ -215,7 +171,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`.
-    pub async fn run_summary(&self, run: RunId) -> Result<RunSummary> {
+    pub async fn run_summary(&self, run: RunId) -> Result<Run> {
         let mut found = self.summaries_of(&[run.0]).await?;
         found
             .pop()
@@ -223,11 +179,11 @@ impl Store {
     }
 
     /// Runs as listings show them, the newest first.
-    async fn summaries_of(&self, ids: &[i64]) -> Result<Vec<RunSummary>> {
+    async fn summaries_of(&self, ids: &[i64]) -> Result<Vec<Run>> {
         let rows = sqlx::query_as!(
             RunListingRow,
-            r#"select r.id, p.name as repo, d.name as dag, d.id as dag_id, r.dag_version as version,
-                r.state as "state!", r.reason_code, r.reason_message, r.cancel_at is not null as "cancelling!",
+            r#"select r.id, p.name as repo, d.name as dag, r.state as "state!", r.reason_code, r.reason_message,
+                r.cancel_at is not null as "cancelling!",
                 c.kind, c.detail, r.format, c.actor, c.branch, c.commit, c.summary, r.logical_time, r.created_at, r.started_at,
                 r.finished_at, r.stages_total, r.stages_finished, r.stages_failed
             from run r join cause c on c.id = r.cause join dag d on d.id = r.dag join repo p on p.id = d.repo
@@ -236,49 +192,49 @@ impl Store {
         )
         .fetch_all(&self.core.reading)
         .await?;
-        rows.into_iter().map(RunSummary::try_from).collect()
+        rows.into_iter().map(shown).collect()
     }
 }
 
-impl TryFrom<RunListingRow> for RunSummary {
-    type Error = Error;
-
-    fn try_from(row: RunListingRow) -> Result<Self> {
-        let what = || format!("run {}", row.id);
-        let corrupt = |problem: String| Error::corrupt(what(), problem);
-        let count = |count: i32| u32::try_from(count).unwrap_or_default();
-        Ok(Self {
-            state: RunState::from_word(&row.state)
-                .ok_or_else(|| corrupt(format!("`{}` is not a state", row.state)))?,
-            reason: encoding::reason(row.reason_code, row.reason_message),
-            cause: encoding::readable(row.format, what)
-                .and_then(|()| encoding::read::<CauseDoc>(row.detail, what))
-                .and_then(|doc| doc.try_into().map_err(corrupt))
-                .inspect_err(|problem| {
-                    // One such run must not hide all others. Its kind and its summary still show the cause.
-                    if !matches!(problem, Error::LaterFormat { .. }) {
-                        tracing::warn!(%problem, "the cause of a run cannot be read; the list shows only its kind");
-                    }
-                })
-                .ok(),
-            cause_kind: row.kind,
-            id: RunId(row.id),
-            repo: row.repo,
-            dag: row.dag,
-            dag_id: DagId(row.dag_id),
-            version: DagVersionId(row.version),
-            cancelling: row.cancelling,
+/// A run as listings show it.
+fn shown(row: RunListingRow) -> Result<Run> {
+    let what = || format!("run {}", row.id);
+    let corrupt = |problem: String| Error::corrupt(what(), problem);
+    let count = |count: i32| u32::try_from(count).unwrap_or_default();
+    let state = RunState::from_word(&row.state)
+        .ok_or_else(|| corrupt(format!("`{}` is not a state", row.state)))?;
+    let cause: Result<CauseKind> = encoding::readable(row.format, what)
+        .and_then(|()| encoding::read::<CauseDoc>(row.detail, what))
+        .and_then(|doc| doc.try_into().map_err(corrupt))
+        .inspect_err(|problem| {
+            // One such run must not hide all others. Its kind and its summary still show the cause.
+            if !matches!(problem, Error::LaterFormat { .. }) {
+                tracing::warn!(%problem, "the cause of a run cannot be read; the list shows only its kind");
+            }
+        });
+    Ok(Run {
+        id: row.id,
+        dag: format!("{}/{}", row.repo, row.dag),
+        state: state.as_str().to_owned(),
+        reason: encoding::reason(row.reason_code, row.reason_message).map(Into::into),
+        cancelling: row.cancelling,
+        cause: Cause {
+            summary: match cause {
+                Ok(cause) => cause.in_words(row.actor.as_deref()),
+                Err(_) => row.kind.clone(),
+            },
+            kind: row.kind,
             actor: row.actor,
-            branch: row.branch,
-            commit: row.commit,
-            summary: row.summary,
-            logical_time: row.logical_time,
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            stages_total: count(row.stages_total),
-            stages_finished: count(row.stages_finished),
-            stages_failed: count(row.stages_failed),
-        })
-    }
+        },
+        branch: row.branch,
+        commit: row.commit,
+        commit_summary: row.summary,
+        logical_time: row.logical_time,
+        created_at: row.created_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        stages_total: count(row.stages_total),
+        stages_finished: count(row.stages_finished),
+        stages_failed: count(row.stages_failed),
+    })
 }

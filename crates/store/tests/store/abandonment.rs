@@ -41,7 +41,8 @@ async fn cancel(place: &Place, run: RunId) {
 }
 
 async fn state(place: &Place, run: RunId) -> RunState {
-    place.store.run_summary(run).await.unwrap().state
+    let state = place.store.run_summary(run).await.unwrap().state;
+    RunState::from_word(&state).unwrap()
 }
 
 fn reasons(abandoned: &Abandoned) -> String {

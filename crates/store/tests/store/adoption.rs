@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trainyard_api::DaemonState;
 use trainyard_core::adopted::{Adopted, LogCursor};
 use trainyard_core::id::{AttemptId, DaemonId};
 use trainyard_store::{Claim, ClaimRequest, DaemonInfo, Error, LogChunk};
@@ -201,9 +202,12 @@ async fn the_only_daemon_of_a_host_takes_over_at_once() {
     let gone = place.store.renew_leases(place.daemon, LEASE).await;
     assert!(matches!(gone, Err(Error::NotFound { .. })));
     let daemons = place.store.list_daemons().await.unwrap();
-    let replaced = daemons.iter().filter(|daemon| daemon.replaced);
-    let replaced: Vec<_> = replaced.map(|daemon| daemon.id).collect();
-    assert_eq!(replaced, [place.daemon], "it did not stop by itself");
+    let replaced = daemons
+        .iter()
+        .filter(|daemon| daemon.state == DaemonState::Replaced);
+    let replaced: Vec<_> = replaced.map(|daemon| daemon.id.clone()).collect();
+    let expected = [place.daemon.to_string()];
+    assert_eq!(replaced, expected, "it did not stop by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,7 +240,8 @@ async fn class_15_two_repos_share_the_slots_however_many_runs_each_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn class_15_all_daemons_together_hold_no_more_of_a_repo_than_the_operator_permits() {
     let place = Place::new().await;
-    let greedy = place.start(place.dag(&wide("greedy", 30)).await).await;
+    let ids = place.dag(&wide("greedy", 30)).await;
+    let greedy = place.start(ids).await;
     let other = register(&place.store, "there").await;
     let bounded = |daemon| {
         let mut request = request(daemon, 8);
@@ -265,10 +266,9 @@ async fn class_15_all_daemons_together_hold_no_more_of_a_repo_than_the_operator_
         (of_dag(&claims, "greedy"), of_dag(&claims, "modest")),
         (0, 2)
     );
-    let detail = place.store.run_detail(greedy).await.unwrap();
     let queue = place
         .store
-        .queue(&detail, &bounded(other).capacity)
+        .queue(greedy, ids.0, &bounded(other).capacity)
         .await
         .unwrap();
     assert_eq!(

@@ -1,11 +1,11 @@
 //! Formats: a daemon leaves alone what a newer one wrote in a format that it does not read, and goes on with the rest.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainyard_core::id::RunId;
-use trainyard_core::outcome::ReasonCode;
+use trainyard_core::id::{DagVersionId, RunId};
 use trainyard_core::overlap::Overlap;
-use trainyard_store::{CancelFilter, Error, PushRecorded, Role, RunFilter, Store};
+use trainyard_store::{CancelFilter, ClaimCapacity, Error, PushRecorded, Role, RunFilter, Store};
 
 use crate::kit::*;
 use crate::pushes::{file, push, scheduled};
@@ -51,7 +51,10 @@ async fn a_run_of_a_later_format_is_left_alone_and_the_others_go_on() {
 
     for error in [
         store.advance(later, &[]).await.unwrap_err(),
-        store.run_detail(later).await.unwrap_err(),
+        store
+            .run_detail(later, &ClaimCapacity::default())
+            .await
+            .unwrap_err(),
         store.cancel_run(&ada(), later).await.unwrap_err(),
     ] {
         assert!(
@@ -125,7 +128,7 @@ async fn a_tick_of_a_later_format_waits_for_a_newer_daemon() {
     let report = store.fire_due_schedules().await.unwrap();
     assert_eq!((report.fired, report.passed_over), (1, 0));
     let runs = store.list_runs(&RunFilter::default()).await.unwrap();
-    assert_eq!(runs[0].dag, "well");
+    assert_eq!(runs[0].dag, "shop/well");
     assert_eq!(
         place
             .count("select count(*) from schedule where next_tick <= now()")
@@ -141,15 +144,21 @@ async fn a_tick_of_a_later_format_waits_for_a_newer_daemon() {
         .map(|dag| (dag.name.as_str(), dag.later_format))
         .collect();
     assert_eq!(shown, [("later", Some(2)), ("well", None)]);
+    let later = store.resolve_dag("later").await.unwrap();
+    let version = sqlx::query_scalar("select id from dag_version where dag = $1")
+        .bind(later.0)
+        .fetch_one(&place.raw)
+        .await
+        .unwrap();
     for error in [
+        store.current_version(later).await.map(drop).unwrap_err(),
         store
-            .current_version(dags[0].id)
+            .dag_detail(later, &BTreeMap::new())
             .await
             .map(drop)
             .unwrap_err(),
-        store.dag_detail(dags[0].id).await.map(drop).unwrap_err(),
         store
-            .start_run(&ada(), &manual(dags[0].id, dags[0].version.unwrap(), None))
+            .start_run(&ada(), &manual(later, DagVersionId(version), None))
             .await
             .map(drop)
             .unwrap_err(),
@@ -203,13 +212,10 @@ async fn a_run_with_a_cause_and_a_reason_of_a_newer_version_is_listed() {
         )
         .await;
     let listed = store.list_runs(&RunFilter::default()).await.unwrap();
-    let run = listed.iter().find(|run| run.id == later).unwrap();
-    assert_eq!((run.cause_kind.as_str(), &run.cause), ("tag", &None));
+    let run = listed.iter().find(|run| run.id == later.0).unwrap();
+    assert_eq!((&*run.cause.kind, &*run.cause.summary), ("tag", "tag"));
     let reason = run.reason.as_ref().unwrap();
-    assert_eq!(
-        (reason.code, reason.message.as_str()),
-        (ReasonCode::Unknown, "why")
-    );
+    assert_eq!((&*reason.code, &*reason.message), ("unknown", "why"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +247,7 @@ async fn a_newer_daemon_leads_in_place_of_an_older_one() {
     let daemons = place.store.list_daemons().await.unwrap();
     let leads = daemons
         .iter()
-        .find(|view| view.id == newer)
+        .find(|view| view.id == newer.to_string())
         .unwrap()
         .leads
         .len();

@@ -32,11 +32,12 @@ async fn a_daemon_whose_engine_is_away_claims_nothing_on_any_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_runs_are_shown_as_paused_only_where_no_daemon_could_start_them() {
     let place = Place::new().await;
-    let run = place.start(place.dag(&chain("a", 1)).await).await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let run = place.start(ids).await;
     let other = register(&place.store, "there").await;
     let paused = async || {
-        let detail = place.store.run_detail(run).await.unwrap();
-        let queue = place.store.queue(&detail, &place.request(4).capacity).await;
+        let capacity = place.request(4).capacity;
+        let queue = place.store.queue(run, ids.0, &capacity).await;
         let paused = queue.unwrap().paused;
         paused.into_iter().map(|p| p.what).collect::<Vec<_>>()
     };

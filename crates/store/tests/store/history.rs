@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use trainyard_core::id::RunId;
+use trainyard_store::{LogChunk, Topic};
+
 use crate::kit::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,6 +81,71 @@ async fn a_new_run_wakes_the_dispatcher() {
     tokio::time::timeout(Duration::from_secs(300), woken.woken())
         .await
         .expect("it is woken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_of_a_run_wakes_its_followers_and_not_those_of_another_run() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let (run, other) = (place.start(ids).await, place.start(ids).await);
+    let topics = &place.store.wakes().topics;
+    let elsewhere = topics.follow(Topic::Run(other));
+    let follow = || topics.follow(Topic::Run(run));
+
+    let queued = follow();
+    let claim = place.claim_one().await;
+    assert_eq!(claim.run.facts.id, run);
+    assert!(queued.has_changed(), "a claim");
+    let claimed = follow();
+    let started = place
+        .store
+        .mark_started(claim.attempt, claim.fence, None, None);
+    started.await.unwrap();
+    assert!(claimed.has_changed(), "a start");
+    let running = follow();
+    let log = topics.follow(Topic::Log(claim.attempt));
+    let chunks = [LogChunk {
+        text: "2026-11-23T15:00:00Z O hello\n".into(),
+        cursor: None,
+    }];
+    let appended = place.store.append_log(claim.attempt, claim.fence, &chunks);
+    appended.await.unwrap();
+    assert!(log.has_changed() && !running.has_changed(), "a line of log");
+    finish(&place.store, &claim, good()).await.unwrap();
+    assert!(running.has_changed(), "an end");
+    assert!(!elsewhere.has_changed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_in_another_process_are_woken_over_postgres() {
+    let place = Place::new().await;
+    let ids = place.dag(&chain("a", 1)).await;
+    let run = place.start(ids).await;
+    let other = place.another().await;
+    let second = register(&other, "there").await;
+    place.store.renew_leases(place.daemon, LEASE).await.unwrap();
+    other.renew_leases(second, LEASE).await.unwrap();
+    let both = [place.store.clone(), other.clone()];
+    let talking =
+        both.map(|store| tokio::spawn(async move { store.listen(std::future::pending()).await }));
+    let topics = &other.wakes().topics;
+    let mut follower = topics.follow(Topic::Run(run));
+    let mut elsewhere = topics.follow(Topic::Run(RunId(9_999)));
+    // Listening begins with a wake for all.
+    for follower in [&mut follower, &mut elsewhere] {
+        let begins = async { while !follower.changed().await {} };
+        let begins = tokio::time::timeout(Duration::from_secs(300), begins);
+        begins.await.expect("listening begins");
+    }
+    let claim = place.claim_one().await;
+    assert_eq!(claim.run.facts.id, run);
+    let woken = async { while !follower.changed().await {} };
+    let woken = tokio::time::timeout(Duration::from_secs(300), woken);
+    woken.await.expect("it is woken");
+    assert!(!elsewhere.has_changed());
+    for listening in talking {
+        listening.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

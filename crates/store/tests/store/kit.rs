@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
+use trainyard_api::RunDetail;
 use trainyard_core::Timestamp;
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::dag::{Dag, DagDraft};
@@ -193,6 +194,12 @@ impl Place {
             repo,
             daemon,
         }
+    }
+
+    /// A run in full, where nothing is known of capacity.
+    pub(crate) async fn detail(&self, run: RunId) -> RunDetail {
+        let capacity = ClaimCapacity::default();
+        self.store.run_detail(run, &capacity).await.unwrap()
     }
 
     /// Another store on the same database, as another process would have.

@@ -1,5 +1,7 @@
 //! Jobs that one daemon does for all.
 
+use trainyard_api::DaemonState;
+use trainyard_core::id::DaemonId;
 use trainyard_store::Role;
 
 use crate::kit::*;
@@ -22,14 +24,17 @@ async fn one_daemon_leads_until_its_lease_runs_out_and_then_another_does() {
     assert!(lead(place.daemon).await.is_empty());
 
     let listed = place.store.list_daemons().await.unwrap();
-    let leads = |daemon| {
-        let found = listed.iter().find(|view| view.id == daemon).unwrap();
-        found.leads.clone()
+    let leads = |daemon: DaemonId| {
+        let found = listed.iter().find(|view| view.id == daemon.to_string());
+        let found = found.unwrap();
+        let leads = found.leads.iter();
+        let leads: Vec<_> = leads.map(|lead| (&*lead.role, lead.term)).collect();
+        leads
     };
     assert_eq!(leads(place.daemon), []);
     assert_eq!(
         leads(other),
-        [(Role::Pruner, 2), (Role::Scheduler, 2), (Role::Watcher, 2)]
+        [("pruner", 2), ("scheduler", 2), ("watcher", 2)]
     );
 }
 
@@ -52,10 +57,10 @@ async fn a_listing_says_who_lives_and_what_each_holds() {
     place.store.stop_daemon(gone).await.unwrap();
     let listed = place.store.list_daemons().await.unwrap();
     assert_eq!(listed.len(), 2);
-    assert_eq!(listed[0].id, place.daemon);
-    assert!(listed[0].is_alive);
+    assert_eq!(listed[0].id, place.daemon.to_string());
+    assert_eq!(listed[0].state, DaemonState::Alive);
     assert_eq!(listed[0].attempts, 2);
-    assert!(!listed[1].is_alive && listed[1].stopped_at.is_some());
+    assert_eq!(listed[1].state, DaemonState::Stopped);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,9 +77,12 @@ async fn held_attempts_are_listed_with_run_stage_and_state() {
     let holds: Vec<_> = listed[0]
         .holds
         .iter()
-        .map(|held| (held.run, held.stage.as_str(), held.number, held.is_running))
+        .map(|held| (held.run, &*held.stage, held.attempt, &*held.state))
         .collect();
-    assert_eq!(holds, [(run, "s0", 1, true), (run, "s1", 1, false)]);
+    assert_eq!(
+        holds,
+        [(run.0, "s0", 1, "running"), (run.0, "s1", 1, "starting")]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,8 +95,9 @@ async fn an_adopted_attempt_is_listed_for_the_daemon_that_adopted_it() {
         .sql("update attempt set owner = (select id from daemon where host = 'there')")
         .await;
     let listed = place.store.list_daemons().await.unwrap();
-    let held = |daemon| {
-        let found = listed.iter().find(|view| view.id == daemon).unwrap();
+    let held = |daemon: DaemonId| {
+        let found = listed.iter().find(|view| view.id == daemon.to_string());
+        let found = found.unwrap();
         (found.attempts, found.holds.len())
     };
     assert_eq!((held(place.daemon), held(other)), ((0, 0), (1, 1)));
@@ -113,7 +122,7 @@ async fn for_a_daemon_with_very_many_attempts_the_count_is_whole_and_the_first_a
     assert_eq!((listed[0].attempts, listed[0].holds.len()), (1_001, 1_000));
     assert_eq!(
         (listed[0].holds[0].run, listed[0].holds[0].stage.as_str()),
-        (run, "s0")
+        (run.0, "s0")
     );
 }
 

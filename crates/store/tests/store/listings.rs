@@ -28,7 +28,7 @@ async fn runs_are_listed_newest_first_by_dag_by_state_and_page_by_page() {
                 .await
                 .unwrap()
                 .iter()
-                .map(|run| run.id.0)
+                .map(|run| run.id)
                 .collect::<Vec<_>>()
         }
     };
@@ -82,7 +82,7 @@ async fn runs_are_searched_by_repo_branch_commit_age_and_several_states() {
     finish(&place.store, &claim, bad()).await.unwrap();
     let all = place.store.list_runs(&RunFilter::default()).await.unwrap();
     let newest = all[0].clone();
-    let repo = place.store.resolve_repo(&newest.repo).await.unwrap();
+    let repo = place.store.resolve_repo("shop").await.unwrap();
     let filter = RunFilter {
         repo: Some(repo),
         branch: newest.branch.clone(),
@@ -137,8 +137,8 @@ async fn metrics_are_listed_over_runs_by_name() {
     let values: Vec<f64> = points.iter().map(|point| point.value).collect();
     assert_eq!(values, [0.9, 0.7]);
     assert_eq!(
-        (points[0].stage.as_str(), points[0].repo.as_str()),
-        ("s0", "shop")
+        (points[0].stage.as_str(), points[0].dag.as_str()),
+        ("s0", "shop/a")
     );
 }
 
@@ -149,10 +149,10 @@ async fn dags_and_repos_are_listed_with_where_they_stand() {
     let run = place.start(ids).await;
     let dags = place.store.list_dags(None).await.unwrap();
     assert_eq!((dags[0].name.as_str(), dags[0].active_runs), ("a", 1));
-    assert_eq!(dags[0].last_run.unwrap().id, run);
+    assert_eq!(dags[0].last_run.as_ref().unwrap().id, run.0);
     let repos = place.store.list_repos().await.unwrap();
     assert_eq!(
-        (repos[0].name.as_str(), repos[0].has_webhook_secret),
+        (repos[0].shown.name.as_str(), repos[0].shown.takes_webhooks),
         ("shop", true)
     );
 }

@@ -1,8 +1,8 @@
 //! Repos, deliveries and pushes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainyard_core::cause::CauseKind;
 use trainyard_core::cron::Cron;
 use trainyard_core::dag::Dag;
 use trainyard_core::name::{DagName, ParamName, RepoName};
@@ -76,15 +76,9 @@ async fn a_push_starts_a_run_of_the_dag_at_its_commit() {
         (runs[0].commit.as_str(), runs[0].branch.as_deref()),
         (sha('1').as_str(), Some("main"))
     );
-    assert_eq!(runs[0].actor.as_deref(), Some("ada"));
-    assert!(matches!(
-        &runs[0].cause,
-        Some(CauseKind::Push {
-            generation: 1,
-            before: None,
-            ..
-        })
-    ));
+    assert_eq!(runs[0].cause.summary, "push to main by ada");
+    let cause = "select detail #>> '{push,generation}' || coalesce(detail #>> '{push,before}', '-') from cause";
+    assert_eq!(place.text(cause).await, "1-");
     assert_eq!(
         place.store.refs(place.repo).await.unwrap()["main"],
         sha('1')
@@ -219,7 +213,8 @@ async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
     assert_eq!(faults[0].branches, ["main", "dev"]);
     place.sql("delete from repo_ref where branch = 'dev'").await;
     let night = place.store.resolve_dag("night").await.unwrap();
-    let detail = place.store.dag_detail(night).await.unwrap();
+    let pools = BTreeMap::new();
+    let detail = place.store.dag_detail(night, &pools).await.unwrap();
     assert!(detail.summary.has_faults);
     assert_eq!(
         detail.summary.commit,

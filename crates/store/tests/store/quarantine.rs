@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use trainyard_api::Quarantined;
 use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::outcome::ReasonCode;
 use trainyard_core::run::{CancelledBy, RunPhase};
-use trainyard_store::{Claim, PushRecorded, Quarantined, RunFilter, Store, Subject, Weight};
+use trainyard_store::{Claim, PushRecorded, RunFilter, Store, Subject, Weight};
 
 use crate::kit::*;
 use crate::pushes::{file, push, scheduled};
@@ -61,7 +62,7 @@ async fn a_run_that_cannot_be_read_is_quarantined_and_the_others_go_on() {
 
     let held = only(&store).await;
     assert_eq!(
-        (held.kind, held.name.as_str()),
+        (held.kind.as_str(), held.name.as_str()),
         ("run", poisoned.to_string().as_str())
     );
     assert_eq!(held.place, "dispatch");
@@ -147,10 +148,10 @@ async fn a_quarantined_run_can_be_ended_and_says_why() {
         "it is not in quarantine"
     );
     let runs = store.list_runs(&RunFilter::default()).await.unwrap();
-    let run = runs.iter().find(|run| run.id == poisoned).unwrap();
+    let run = runs.iter().find(|run| run.id == poisoned.0).unwrap();
     let reason = run.reason.as_ref().unwrap();
     assert_eq!(run.state.as_str(), "errored");
-    assert_eq!(reason.code, ReasonCode::Internal);
+    assert_eq!(reason.code, "internal");
     assert!(reason.message.ends_with("and ended by ada"), "{reason:?}");
     assert!(store.quarantined().await.unwrap().is_empty());
     assert_eq!(store.check_invariants().await.unwrap(), []);
@@ -206,7 +207,10 @@ async fn a_schedule_that_cannot_be_read_quarantines_its_dag_until_a_commit_fixes
         .await;
     place.store.fire_due_schedules().await.unwrap();
     let held = only(&place.store).await;
-    assert_eq!((held.kind, held.name.as_str()), ("dag", "shop/night"));
+    assert_eq!(
+        (held.kind.as_str(), held.name.as_str()),
+        ("dag", "shop/night")
+    );
     assert!(held.reason.contains("Mars/Olympus"), "{held:?}");
     place.store.fire_due_schedules().await.unwrap();
     assert_eq!(only(&place.store).await.failures, 1, "no loop retries it");
@@ -235,7 +239,7 @@ async fn a_repo_whose_password_cannot_be_opened_does_not_stop_the_others() {
     let names: Vec<&str> = due.iter().map(|repo| repo.name.as_str()).collect();
     assert_eq!(names, ["shop"]);
     let held = only(&place.store).await;
-    assert_eq!((held.kind, held.name.as_str()), ("repo", "broken"));
+    assert_eq!((held.kind.as_str(), held.name.as_str()), ("repo", "broken"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

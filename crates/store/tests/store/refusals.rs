@@ -97,7 +97,10 @@ async fn a_schedule_that_is_always_refused_is_quarantined_and_the_others_fire() 
     }
     let held = place.store.quarantined().await.unwrap();
     assert_eq!(held.len(), 1, "{held:?}");
-    assert_eq!((held[0].kind, held[0].name.as_str()), ("dag", "shop/sick"));
+    assert_eq!(
+        (held[0].kind.as_str(), held[0].name.as_str()),
+        ("dag", "shop/sick")
+    );
     assert_eq!(place.count("select count(*) from run").await, 1);
 }
 
@@ -115,7 +118,7 @@ async fn words_of_others_are_recorded_with_their_nul_written_out() {
         .record_sync(repo, FIRST_ADDRESS, 0, failed)
         .await
         .unwrap();
-    let shown = store.repo_detail(repo).await.unwrap().summary;
+    let shown = store.repo_summary(repo).await.unwrap().shown;
     assert_eq!(shown.last_error.as_deref(), Some("it said `a\\0b`"));
     assert_eq!(shown.last_sync_at, None, "it is not over");
 }
@@ -129,7 +132,7 @@ async fn a_sync_of_all_but_what_is_refused_is_over_and_says_so() {
         .record_sync(repo, FIRST_ADDRESS, 0, outcome)
         .await
         .unwrap();
-    let shown = store.repo_detail(repo).await.unwrap().summary;
+    let shown = store.repo_summary(repo).await.unwrap().shown;
     assert_eq!(
         shown.last_error.as_deref(),
         Some("branch x is not recorded")

@@ -116,12 +116,9 @@ async fn a_failed_sync_is_shown_and_tried_again_later() {
         .record_sync(place.repo, FIRST_ADDRESS, 0, failed)
         .await
         .unwrap();
-    let detail = place.store.repo_detail(place.repo).await.unwrap();
-    assert_eq!(
-        detail.summary.last_error.as_deref(),
-        Some("no route to host")
-    );
-    assert_eq!(detail.summary.last_sync_at, None);
+    let repo = place.store.repo_summary(place.repo).await.unwrap().shown;
+    assert_eq!(repo.last_error.as_deref(), Some("no route to host"));
+    assert_eq!(repo.last_sync_at, None);
     assert!(place.store.repos_to_sync().await.unwrap().is_empty());
     place.store.request_sync(place.repo).await.unwrap();
     assert!(!place.store.repos_to_sync().await.unwrap()[0].synced_before);
@@ -248,13 +245,13 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         .record_sync(id, due.address, due.asked, outcome)
         .await
         .unwrap();
-    let repo = store.repo_detail(id).await.unwrap().summary;
+    let repo = store.repo_summary(id).await.unwrap();
     assert_eq!(
-        (repo.url.as_str(), repo.followed_branch.as_deref()),
+        (repo.shown.url.as_str(), repo.followed_branch.as_deref()),
         ("https://example.org/moved.git", Some("trunk"))
     );
-    assert_eq!(repo.poll_every, Duration::from_secs(300));
-    assert!(repo.has_credentials);
+    assert_eq!(repo.shown.poll_every_seconds, 300);
+    assert!(repo.shown.has_credentials);
 
     let change = RepoChange {
         followed_branch: Some(None),
@@ -263,8 +260,9 @@ async fn a_change_of_a_repo_leaves_what_it_does_not_name_and_makes_it_due() {
         ..RepoChange::default()
     };
     changed(store, id, &change).await;
-    let repo = store.repo_detail(id).await.unwrap().summary;
-    assert_eq!((repo.followed_branch, repo.has_credentials), (None, false));
+    let repo = store.repo_summary(id).await.unwrap();
+    assert_eq!(repo.followed_branch, None);
+    assert!(!repo.shown.has_credentials);
     let (_, secret) = store.webhook_secret("private").await.unwrap().unwrap();
     assert_eq!(secret.expose_secret(), "second");
 
@@ -450,7 +448,7 @@ async fn a_repo_fails_to_sync_since_its_first_failure_until_a_sync_is_good() {
     // A branch that is refused for good does not make the sync fail.
     sync(SyncOutcome::AllBut("branch x is refused".into())).await;
     assert_eq!(store.failing_syncs().await.unwrap(), None);
-    let repo = store.repo_detail(place.repo).await.unwrap().summary;
+    let repo = store.repo_summary(place.repo).await.unwrap().shown;
     assert_eq!(
         (repo.failing_since, repo.last_error.is_some()),
         (None, true)
@@ -465,7 +463,7 @@ async fn deliveries_are_listed_with_the_newest_first() {
         place.store.record_delivery(&new).await.unwrap();
     }
     let listed = place.store.list_deliveries(place.repo, 9).await.unwrap();
-    let ids: Vec<&str> = listed.iter().map(|one| one.delivery_id.as_str()).collect();
+    let ids: Vec<&str> = listed.iter().map(|one| one.id.as_str()).collect();
     assert_eq!(ids, ["d2", "d1"]);
     assert_eq!(
         (listed[0].branch.as_deref(), listed[0].result.as_deref()),

@@ -101,7 +101,8 @@ async fn logs_are_deleted_earlier_than_their_runs_and_readers_see_that() {
     assert_eq!((pruned.logs, pruned.runs), (1, 0));
     assert_eq!(place.count("select count(*) from log_chunk").await, 0);
     let run = trainyard_core::id::RunId(place.count("select id from run").await);
-    let attempt = place.store.last_attempt(run, "s0").await.unwrap().unwrap();
+    let logged = place.store.logged(run, "s0", None).await.unwrap();
+    let (attempt, _) = logged.attempt.unwrap();
     let slice = place.store.read_log(attempt, 0, 100).await.unwrap();
     assert!(slice.pruned_at.is_some() && slice.complete && slice.pieces.is_empty());
     assert_eq!((slice.dropped, slice.dropped_lines), (25, 1));

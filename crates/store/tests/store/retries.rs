@@ -123,8 +123,8 @@ async fn a_retry_takes_over_results_metrics_and_artifacts() {
     assert_eq!(claim.run.facts.id, second);
     assert_eq!(claim.reference.stage.0, 1, "only what failed runs again");
     assert_eq!(claim.inputs["model"], Some(content("ab", 3)));
-    let detail = place.store.run_detail(second).await.unwrap();
-    assert_eq!(detail.stages[0].reused_from, Some(run));
+    let detail = place.detail(second).await;
+    assert_eq!(detail.stages[0].reused_from, Some(run.0));
     assert_eq!(detail.stages[0].metrics["auc"], 0.9);
     assert_eq!(
         detail.summary.logical_time,
@@ -147,10 +147,10 @@ async fn a_run_that_is_resumed_with_other_code_takes_over_the_stages_that_have_n
     let [check, take] = <[Claim; 2]>::try_from(claims).expect("both wait for nothing");
     assert_eq!(of(&check), "check");
     assert_eq!(take.inputs["model"], Some(content("ab", 3)));
-    let detail = place.store.run_detail(second).await.unwrap();
-    assert_eq!(detail.stages[1].reused_from, Some(run));
+    let detail = place.detail(second).await;
+    assert_eq!(detail.stages[1].reused_from, Some(run.0));
     assert_eq!(detail.stages[1].metrics["auc"], 0.9);
-    assert_eq!(detail.stages[1].artifacts[0].content.size, 3);
+    assert_eq!(detail.stages[1].artifacts[0].size_bytes, 3);
     assert_eq!(detail.summary.commit, FIXED);
 }
 
@@ -163,7 +163,7 @@ async fn a_stage_that_has_changed_runs_again_when_the_run_is_resumed() {
     let new = resume(&place, ids.0, vec![fixed, take()], run).await;
     let second = started(&place, &new).await;
     assert_eq!(of(&place.claim_one().await), "make");
-    let detail = place.store.run_detail(second).await.unwrap();
+    let detail = place.detail(second).await;
     assert_eq!(detail.stages[0].reused_from, None);
 }
 
@@ -253,7 +253,10 @@ async fn metrics_that_a_run_took_over_are_listed_once_across_runs() {
             ..MetricFilter::default()
         };
         let points = place.store.list_metrics(&filter).await.unwrap();
-        points.iter().map(|point| point.run).collect::<Vec<RunId>>()
+        points
+            .iter()
+            .map(|point| RunId(point.run))
+            .collect::<Vec<_>>()
     };
     assert_eq!(listed(None).await, [run]);
     assert_eq!(listed(Some(second)).await, [second]);

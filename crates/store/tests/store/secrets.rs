@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use secrecy::{ExposeSecret, SecretString};
+use trainyard_api::TokenScope;
 use trainyard_core::name::SecretName;
 use trainyard_core::secret::SecretBranches;
-use trainyard_store::{Error, Scope, SecretKey, Store, StoreOptions};
+use trainyard_store::{Error, SecretKey, Store, StoreOptions};
 
 use crate::kit::*;
 
@@ -161,13 +162,14 @@ async fn the_webhook_secret_is_had_by_the_repos_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
     let place = Place::new().await;
-    let (info, token) = place
+    let (id, made) = place
         .store
-        .create_token(&ada(), "laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", TokenScope::Admin)
         .await
         .unwrap();
+    let token = SecretString::from(made.secret);
     let who = place.store.authenticate(&token).await.unwrap().unwrap();
-    assert_eq!((who.id, who.name.as_str()), (info.id, "laptop"));
+    assert_eq!((who.id, who.name.as_str()), (id, "laptop"));
     assert!(
         place
             .store
@@ -181,7 +183,7 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
 
     let taken = place
         .store
-        .create_token(&ada(), "laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", TokenScope::Admin)
         .await
         .unwrap_err();
     assert!(matches!(taken, Error::Conflict { .. }));
@@ -189,9 +191,10 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
     assert!(place.store.authenticate(&token).await.unwrap().is_none());
     let (_, second) = place
         .store
-        .create_token(&ada(), "laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", TokenScope::Admin)
         .await
         .unwrap();
+    let second = SecretString::from(second.secret);
     assert!(place.store.authenticate(&second).await.unwrap().is_some());
     assert!(matches!(
         place.store.revoke_token(&ada(), "nobody").await,
@@ -203,11 +206,12 @@ async fn a_token_works_until_it_is_revoked_and_is_stored_as_a_hash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_of_a_token_is_recorded_after_the_clock_went_back() {
     let place = Place::new().await;
-    let (_, token) = place
+    let (_, made) = place
         .store
-        .create_token(&ada(), "laptop", Scope::Admin)
+        .create_token(&ada(), "laptop", TokenScope::Admin)
         .await
         .unwrap();
+    let token = SecretString::from(made.secret);
     place
         .sql("update token set last_used_at = now() + interval '1 day'")
         .await;

@@ -10,8 +10,8 @@ use crate::connection::Group;
 use crate::failure::{Done, Failure, Problem};
 use crate::input;
 use crate::output::{self, OutputArgs};
-use crate::view::quantity::commit;
 use crate::view::{self, plain};
+use trainyard_core::text::short_commit;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -196,7 +196,11 @@ pub(crate) fn started_line(started: &trainyard_api::RunStarted) -> String {
     let of = started.commit.as_ref().map(|hash| {
         let branch = started.branch.as_ref();
         let branch = branch.map(|branch| format!(" of branch {}", plain(branch)));
-        format!("commit {}{}", commit(hash), branch.unwrap_or_default())
+        format!(
+            "commit {}{}",
+            short_commit(hash),
+            branch.unwrap_or_default()
+        )
     });
     let notes = started.notes.iter().map(|note| plain(note));
     std::iter::once(line)

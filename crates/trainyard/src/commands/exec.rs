@@ -21,10 +21,12 @@ use crate::commands::run::log_format;
 use crate::failure::{Done, Failure, Problem, in_full};
 use crate::output;
 use crate::view::log::Printer;
-use crate::view::quantity::{between, duration, number};
-use crate::view::screen::{Screen, Zone};
-use crate::view::state::Mood;
+use crate::view::screen::Screen;
+use crate::view::state::Coloured as _;
 use crate::view::table::{Rows, cell, lines, state};
+use trainyard_present::quantity::{between, duration, number};
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 /// How many stop requests may be pending: the first one, and the one that forces.
 const REQUESTS: usize = 2;

@@ -10,7 +10,8 @@ use trainyard_daemon::exec::read_dag_file;
 
 use crate::failure::{Done, Failure};
 use crate::output;
-use crate::view::graph::{self, GraphNode};
+use crate::view::graph;
+use trainyard_present::graph::{GraphNode, dot, mermaid};
 
 /// Draw the stages of a DAG file and their dependencies
 #[derive(Debug, Args)]
@@ -52,8 +53,8 @@ impl Graph {
         let nodes: Vec<GraphNode> = dag.stages().iter().map(node).collect();
         match self.format {
             Picture::Text => output::text(&graph::draw(&nodes)),
-            Picture::Dot => output::text(&graph::dot(dag.name().as_str(), &nodes)),
-            Picture::Mermaid => output::text(&graph::mermaid(&nodes)),
+            Picture::Dot => output::text(&dot(dag.name().as_str(), &nodes)),
+            Picture::Mermaid => output::text(&mermaid(&nodes)),
             Picture::Json => output::json(&document(&dag, &nodes)),
         }
     }

@@ -1,6 +1,7 @@
 //! `trainyard metric`
 
 use clap::{Args, Subcommand};
+use trainyard_api::MetricSelection;
 use trainyard_core::id::RunId;
 
 use crate::commands::run::name::RunName;
@@ -50,15 +51,14 @@ impl Group<Verb> {
             of => of.and_then(|of| of.parse::<RunId>().ok()).map(|run| run.0),
         };
         let dag = list.of.filter(|_| run.is_none()).or(list.dag);
-        let metrics = client
-            .metrics(
-                run,
-                dag.as_deref(),
-                list.stage.as_deref(),
-                list.name.as_deref(),
-                list.limit,
-            )
-            .await?;
+        let selection = MetricSelection {
+            run,
+            dag,
+            stage: list.stage,
+            name: list.name,
+            limit: Some(list.limit),
+        };
+        let metrics = client.metrics(&selection).await?;
         let table = || view::metric::list(&metrics.items, list.output.screen());
         list.output.show(&metrics, table)
     }

@@ -63,7 +63,7 @@ mod tests {
     use trainyard_api::Principal;
 
     use super::*;
-    use crate::view::screen::Zone;
+    use trainyard_present::zone::Zone;
 
     fn entry(kind: &str, name: &str, action: &str, subject: &str) -> AuditEntry {
         AuditEntry {

@@ -8,12 +8,16 @@ use trainyard_api::{
 };
 use trainyard_core::measure::counted;
 
+use trainyard_core::text::short_commit;
+
 use crate::view::detail::Detail;
-use crate::view::graph::{self, GraphNode};
-use crate::view::quantity::{commit, duration, number};
-use crate::view::screen::{Screen, Zone};
+use crate::view::graph;
+use crate::view::screen::Screen;
 use crate::view::table::{Cell, Rows, bad, cell, moment, state};
 use crate::view::{plain, repo};
+use trainyard_present::graph::GraphNode;
+use trainyard_present::quantity::{duration, number};
+use trainyard_present::zone::Zone;
 
 pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
     let heads = [
@@ -42,7 +46,7 @@ pub(crate) fn list(dags: &[Dag], screen: Screen) -> String {
             last_state,
             cell(dag.active_runs.to_string()),
             moment(dag.next_tick, screen),
-            cell(dag.commit.as_deref().map_or("-", commit)),
+            cell(dag.commit.as_deref().map_or("-", short_commit)),
             note(dag, screen.zone),
         ]);
     }
@@ -81,7 +85,7 @@ pub(crate) fn show(dag: &DagDetail, screen: Screen) -> String {
     detail.line_if("description", dag.description.as_deref());
     detail.line("file", &summary.path);
     match &summary.commit {
-        Some(hash) => detail.line("commit", commit(hash)),
+        Some(hash) => detail.line("commit", short_commit(hash)),
         None => detail.line(
             "commit",
             format!(

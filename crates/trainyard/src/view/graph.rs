@@ -1,27 +1,16 @@
-//! Draws a DAG: for a terminal, for Graphviz, for Mermaid.
-
-use std::collections::BTreeMap;
+//! Draws a DAG for a terminal.
 
 use owo_colors::OwoColorize;
+use trainyard_present::graph::{GraphNode, rows};
 
-use crate::view::{lanes, plain};
-
-/// A stage in a picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GraphNode {
-    pub(crate) name: String,
-    /// The names of the stages that it needs.
-    pub(crate) needs: Vec<String>,
-    pub(crate) note: String,
-}
+use crate::view::plain;
 
 /// The picture for a terminal: lines, or words if there would be too many lines.
 pub(crate) fn draw(nodes: &[GraphNode]) -> String {
-    let needs: Vec<Vec<usize>> = nodes.iter().map(|node| places(nodes, node)).collect();
     let width = nodes.iter().map(|node| node.name.len()).max();
     let width = width.unwrap_or_default();
     let mut text = String::new();
-    let Some(rows) = lanes::draw(&needs) else {
+    let Some(rows) = rows(nodes) else {
         for node in nodes {
             let after = match node.needs.as_slice() {
                 [] => String::new(),
@@ -52,52 +41,6 @@ pub(crate) fn draw(nodes: &[GraphNode]) -> String {
     text
 }
 
-fn places(nodes: &[GraphNode], node: &GraphNode) -> Vec<usize> {
-    node.needs
-        .iter()
-        .filter_map(|need| nodes.iter().position(|other| other.name == *need))
-        .collect()
-}
-
-/// The picture for Graphviz.
-pub(crate) fn dot(dag: &str, nodes: &[GraphNode]) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    let mut text = format!(
-        "digraph {} {{\n  rankdir=LR;\n  node [shape=box];\n",
-        quoted(dag)
-    );
-    for node in nodes {
-        text.push_str(&format!("  {};\n", quoted(&node.name)));
-    }
-    for node in nodes {
-        for need in &node.needs {
-            text.push_str(&format!("  {} -> {};\n", quoted(need), quoted(&node.name)));
-        }
-    }
-    text.push_str("}\n");
-    text
-}
-
-/// The picture for Mermaid.
-pub(crate) fn mermaid(nodes: &[GraphNode]) -> String {
-    // Mermaid reserves words such as `end`, so stages are numbered.
-    let ids: BTreeMap<&str, usize> = nodes
-        .iter()
-        .enumerate()
-        .map(|(place, node)| (node.name.as_str(), place))
-        .collect();
-    let mut text = "flowchart LR\n".to_owned();
-    for (place, node) in nodes.iter().enumerate() {
-        text.push_str(&format!("  s{place}[\"{}\"]\n", node.name));
-    }
-    for (place, node) in nodes.iter().enumerate() {
-        for need in node.needs.iter().filter_map(|need| ids.get(need.as_str())) {
-            text.push_str(&format!("  s{need} --> s{place}\n"));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use anstream::adapter::strip_str;
@@ -121,15 +64,6 @@ mod tests {
     #[test]
     fn names_are_in_a_column_next_to_the_lines() {
         insta::assert_snapshot!(strip_str(&draw(&nodes())).to_string());
-    }
-
-    #[test]
-    fn graphviz_and_mermaid_get_every_edge() {
-        insta::assert_snapshot!(format!(
-            "{}\n{}",
-            dot("a \"b\"", &nodes()),
-            mermaid(&nodes())
-        ));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use trainyard_api::Metric;
 
-use crate::view::quantity::{commit, number};
+use trainyard_core::text::short_commit;
+
 use crate::view::screen::Screen;
 use crate::view::table::{Rows, cell, moment};
+use trainyard_present::quantity::number;
 
 /// Metrics, of the newest runs first.
 pub(crate) fn list(metrics: &[Metric], screen: Screen) -> String {
@@ -25,7 +27,7 @@ pub(crate) fn list(metrics: &[Metric], screen: Screen) -> String {
             cell(&metric.stage),
             cell(&metric.name),
             cell(number(metric.value)),
-            cell(commit(&metric.commit)),
+            cell(short_commit(&metric.commit)),
             moment(metric.at, screen),
         ]);
     }

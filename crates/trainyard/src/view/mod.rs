@@ -11,10 +11,8 @@ pub(crate) mod detail;
 pub(crate) mod event;
 pub(crate) mod gc;
 pub(crate) mod graph;
-mod lanes;
 pub(crate) mod log;
 pub(crate) mod metric;
-pub(crate) mod quantity;
 pub(crate) mod quarantine;
 pub(crate) mod repo;
 pub(crate) mod run;
@@ -114,8 +112,9 @@ fn is_hidden(letter: char) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::screen::{Screen, Zone};
+    use super::screen::Screen;
     use super::*;
+    use trainyard_present::zone::Zone;
 
     #[test]
     fn text_from_outside_cannot_steer_the_terminal() {

@@ -8,9 +8,10 @@ use trainyard_core::measure::{counted, in_units};
 use crate::view::dag;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::quantity::commit;
-use crate::view::screen::{Screen, Zone};
+use crate::view::screen::Screen;
 use crate::view::table::{Rows, bad, cell, moment};
+use trainyard_core::text::short_commit;
+use trainyard_present::zone::Zone;
 
 /// How many further branches with the same fault are listed; the others are counted.
 const BRANCHES_SHOWN: usize = 3;
@@ -53,7 +54,7 @@ pub(crate) fn show(repo: &RepoDetail, screen: Screen) -> String {
         for branch in &repo.branches {
             rows.add(vec![
                 cell(&branch.name),
-                cell(commit(&branch.commit)),
+                cell(short_commit(&branch.commit)),
                 moment(branch.moved_at, screen),
             ]);
         }
@@ -142,7 +143,7 @@ pub(crate) fn deliveries(deliveries: &[Delivery], screen: Screen) -> String {
             moment(delivery.received_at, screen),
             cell(&delivery.event),
             cell(delivery.branch.as_deref().unwrap_or("-")),
-            cell(delivery.commit.as_deref().map_or("-", commit)),
+            cell(delivery.commit.as_deref().map_or("-", short_commit)),
             cell(delivery.actor.as_deref().unwrap_or("-")),
             cell(&delivery.id),
             cell(delivery.result.as_deref().unwrap_or("waits for a sync")),
@@ -168,7 +169,7 @@ pub(crate) fn faults(faults: &[Fault]) -> String {
                 [] => std::slice::from_ref(&fault.branch),
                 branches => branches,
             };
-            let commit = commit(&fault.commit);
+            let commit = short_commit(&fault.commit);
             branches
                 .iter()
                 .map(move |branch| format!("{} at {commit}", plain(branch)))
@@ -236,5 +237,5 @@ fn detail(repo: &Repo, webhook_url: Option<&str>, zone: Zone) -> String {
 }
 
 fn seconds(seconds: u64) -> String {
-    super::quantity::duration(std::time::Duration::from_secs(seconds))
+    trainyard_present::quantity::duration(std::time::Duration::from_secs(seconds))
 }

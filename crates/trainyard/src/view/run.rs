@@ -4,12 +4,16 @@ use owo_colors::OwoColorize;
 use trainyard_api::{Attempt, Run, RunDetail, Stage, Timestamp};
 use trainyard_core::measure::in_units;
 
+use trainyard_core::text::short_commit;
+
 use crate::view::detail::Detail;
-use crate::view::quantity::{between, commit, duration, number};
-use crate::view::screen::{Screen, Zone};
-use crate::view::state::Mood;
+use crate::view::screen::Screen;
+use crate::view::state::Coloured as _;
 use crate::view::table::{Rows, cell, lines, moment, state};
 use crate::view::{dag, log, plain};
+use trainyard_present::quantity::{between, duration, number};
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 /// The list of runs, the newest first.
 pub(crate) fn list(runs: &[Run], now: Timestamp, screen: Screen) -> String {
@@ -35,7 +39,7 @@ pub(crate) fn list(runs: &[Run], now: Timestamp, screen: Screen) -> String {
             },
             cell(time(run.started_at, run.finished_at, now)),
             moment(run.created_at, screen),
-            cell(commit(&run.commit)),
+            cell(short_commit(&run.commit)),
             cell(&run.cause.summary),
         ]);
     }
@@ -53,7 +57,11 @@ pub(crate) fn show(run: &RunDetail, now: Timestamp, screen: Screen) -> String {
     detail.line("cause", &summary.cause.summary);
     detail.line(
         "commit",
-        format!("{}  {}", commit(&summary.commit), summary.commit_summary),
+        format!(
+            "{}  {}",
+            short_commit(&summary.commit),
+            summary.commit_summary
+        ),
     );
     detail.line_if("branch", summary.branch.as_deref());
     detail.line_if("group", run.group.as_deref());

@@ -6,7 +6,8 @@ use trainyard_api::ReadyState;
 use crate::commands::status::Report;
 use crate::view::detail::Detail;
 use crate::view::plain;
-use crate::view::state::Mood;
+use crate::view::state::Coloured as _;
+use trainyard_present::state::Mood;
 
 /// One daemon, as the command line sees it.
 pub(crate) fn show(report: &Report) -> String {

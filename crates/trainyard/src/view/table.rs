@@ -8,8 +8,10 @@ use console::{measure_text_width, truncate_str};
 use trainyard_api::Timestamp;
 
 use crate::view::plain;
-use crate::view::screen::{Screen, Zone};
-use crate::view::state::Mood;
+use crate::view::screen::Screen;
+use crate::view::state::Coloured as _;
+use trainyard_present::state::Mood;
+use trainyard_present::zone::Zone;
 
 /// A narrower column of words would be hard to read.
 const WORDS_AT_LEAST: usize = 20;

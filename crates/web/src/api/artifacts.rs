@@ -7,9 +7,7 @@ use axum::response::{IntoResponse, Response};
 use tokio_util::io::ReaderStream;
 use trainyard_api::{Artifact, ErrorBody, Listing};
 use trainyard_core::artifact::ArtifactKind;
-use trainyard_core::id::RunId;
 
-use super::convert;
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Path;
@@ -23,12 +21,7 @@ pub(crate) async fn list(
     State(state): State<WebState>,
     Path(run): Path<i64>,
 ) -> Result<Json<Listing<Artifact>>, ApiError> {
-    let id = RunId(run);
-    state.store().run_summary(id).await?;
-    let artifacts = state.store().list_artifacts(id).await?;
-    Ok(Json(Listing::whole(
-        artifacts.into_iter().map(convert::artifact).collect(),
-    )))
+    Ok(Json(state.app().list_artifacts(run).await?))
 }
 
 #[utoipa::path(
@@ -40,26 +33,17 @@ pub(crate) async fn download(
     State(state): State<WebState>,
     Path((run, stage, output)): Path<(i64, String, String)>,
 ) -> Result<Response, ApiError> {
-    let artifact = state.store().artifact(RunId(run), &stage, &output).await?;
-    let gone = || {
-        ApiError::not_found(format!(
-            "the content of {stage}.{output} of run {run} is gone"
-        ))
-        .help("retention removed it; run the stage again")
-    };
-    let path = state
-        .blobs()
-        .path_of(&artifact.content.sha256)
-        .ok_or_else(gone)?;
-    let file = tokio::fs::File::open(&path).await.map_err(|_| gone())?;
-    let (kind, ending) = match artifact.content.kind {
-        ArtifactKind::File | ArtifactKind::Executable => ("application/octet-stream", ""),
-        ArtifactKind::Folder => ("application/x-tar", ".tar"),
+    let (artifact, content) = state.app().artifact(run, &stage, &output).await?;
+    let (kind, ending) = match ArtifactKind::from_word(&artifact.kind) {
+        Some(ArtifactKind::Folder) => ("application/x-tar", ".tar"),
+        Some(ArtifactKind::File | ArtifactKind::Executable) | None => {
+            ("application/octet-stream", "")
+        }
     };
     let headers = [
         (CONTENT_TYPE, kind.to_owned()),
-        (CONTENT_LENGTH, artifact.content.size.to_string()),
-        (ETAG, format!("\"{}\"", artifact.content.sha256)),
+        (CONTENT_LENGTH, artifact.size_bytes.to_string()),
+        (ETAG, format!("\"{}\"", artifact.sha256)),
         // Names are slugs: nothing in them needs quoting.
         (
             CONTENT_DISPOSITION,
@@ -69,5 +53,5 @@ pub(crate) async fn download(
             ),
         ),
     ];
-    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+    Ok((headers, Body::from_stream(ReaderStream::new(content))).into_response())
 }

@@ -3,19 +3,13 @@
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use trainyard_api::{AuditEntry, ErrorBody, Listing, Principal};
-use trainyard_core::principal::AuditAction;
-use trainyard_store as store;
-use trainyard_store::AuditFilter;
+use trainyard_api::{AuditEntry, AuditSelection, ErrorBody, Listing};
 use utoipa::IntoParams;
 
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::Query;
 use crate::state::WebState;
-
-/// The most entries in one answer.
-const ENTRIES_AT_MOST: u32 = 1_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -45,54 +39,15 @@ pub(crate) async fn list(
     State(state): State<WebState>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<Listing<AuditEntry>>, ApiError> {
-    let words = query.action.iter().flat_map(|words| words.split(','));
-    let actions = words.map(|word| {
-        AuditAction::from_word(word).ok_or_else(|| {
-            let actions: Vec<&str> = AuditAction::ALL
-                .iter()
-                .map(|action| action.as_str())
-                .collect();
-            ApiError::invalid(format!("`{word}` is not an action of the audit log"))
-                .help(format!("the actions are {}", actions.join(", ")))
-        })
-    });
-    let limit = query.limit.unwrap_or(50).clamp(1, ENTRIES_AT_MOST);
-    // Postgres knows no moments before some thousand years ago.
-    let known = |at: DateTime<Utc>| at.max(DateTime::UNIX_EPOCH);
-    let filter = AuditFilter {
+    let actions = query.action.iter().flat_map(|words| words.split(','));
+    let selection = AuditSelection {
         repo: query.repo,
         by: query.by,
-        actions: actions.collect::<Result<Vec<AuditAction>, ApiError>>()?,
-        since: query.since.map(known),
-        until: query.until.map(known),
+        actions: actions.map(ToOwned::to_owned).collect(),
+        since: query.since,
+        until: query.until,
         before: query.before,
-        limit: limit + 1,
+        limit: query.limit,
     };
-    let mut entries = state.store().list_audit(&filter).await?;
-    let more = entries.len() > limit as usize;
-    entries.truncate(limit as usize);
-    Ok(Json(Listing {
-        items: entries.into_iter().map(entry).collect(),
-        more,
-    }))
-}
-
-fn entry(entry: store::AuditEntry) -> AuditEntry {
-    AuditEntry {
-        id: entry.id,
-        at: entry.at,
-        by: Principal {
-            kind: entry.principal_kind,
-            id: entry.principal_id,
-            name: entry.principal,
-        },
-        peer: entry.peer,
-        action: entry.action,
-        subject: entry.subject,
-        repo: entry.repo,
-        detail: match entry.detail {
-            serde_json::Value::Object(detail) => detail.into_iter().collect(),
-            _ => Default::default(),
-        },
-    }
+    Ok(Json(state.app().list_audit(selection).await?))
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State;
 use serde::Deserialize;
-use trainyard_api::{ErrorBody, LogLine, LogPage, text_bytes};
-use trainyard_core::id::RunId;
+use trainyard_api::{ErrorBody, LogPage};
+use trainyard_app::LogPlace;
 use trainyard_core::principal::Act;
 use utoipa::IntoParams;
 
@@ -15,13 +15,6 @@ use crate::budget::Account;
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
 use crate::state::WebState;
-
-/// The most bytes of one page. A page stays in memory until its reader has taken it, and its JSON is several times as
-/// large where it is binary data.
-const PIECE_AT_MOST: u64 = 256 << 10;
-
-/// The longest wait for more.
-const WAIT_AT_MOST: u64 = 50;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -45,89 +38,14 @@ pub(crate) async fn read(
     Path((run, stage)): Path<(i64, String)>,
     Query(query): Query<LogQuery>,
 ) -> Result<Json<LogPage>, ApiError> {
-    let offset = query.offset.unwrap_or(0);
-    let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0).min(WAIT_AT_MOST));
-    let give_up = tokio::time::Instant::now() + wait;
-    let mut grown = state.store().wakes().logs.subscribe();
-    let mut changed = state.store().wakes().runs.subscribe();
-    loop {
-        let turn = state.answers().turn(&Account::of(&act)).await;
-        let page = page(&state, RunId(run), &stage, query.attempt, offset).await?;
-        let is_news = !page.lines.is_empty() || page.complete;
-        if is_news || tokio::time::Instant::now() >= give_up {
-            return Ok(Json(page));
-        }
-        drop(turn);
-        tokio::select! {
-            () = grown.woken() => {}
-            () = changed.woken() => {}
-            () = tokio::time::sleep_until(give_up) => {}
-        }
-    }
-}
-
-async fn page(
-    state: &WebState,
-    run: RunId,
-    stage: &str,
-    number: Option<u32>,
-    offset: u64,
-) -> Result<LogPage, ApiError> {
-    let detail = state.store().run_detail(run).await?;
-    let names = || {
-        detail
-            .stages
-            .iter()
-            .map(|stage| stage.name.clone())
-            .collect::<Vec<_>>()
+    let place = LogPlace {
+        run,
+        stage: &stage,
+        attempt: query.attempt,
+        offset: query.offset.unwrap_or(0),
     };
-    let view = detail
-        .stages
-        .iter()
-        .find(|view| view.name == stage)
-        .ok_or_else(|| {
-            ApiError::not_found(format!(
-                "run {run} has no stage `{stage}`; it has {}",
-                names().join(", ")
-            ))
-        })?;
-    let attempt = match number {
-        None => view.attempts.last(),
-        Some(number) => Some(
-            view.attempts
-                .iter()
-                .find(|attempt| attempt.number == number)
-                .ok_or_else(|| {
-                    ApiError::not_found(format!(
-                        "stage `{stage}` of run {run} has no attempt {number}"
-                    ))
-                })?,
-        ),
-    };
-    let Some(attempt) = attempt else {
-        // No attempt has run yet. None will once the stage has ended.
-        return Ok(LogPage {
-            complete: view.outcome.is_some(),
-            ..LogPage::default()
-        });
-    };
-    let slice = state
-        .store()
-        .read_log(attempt.id, offset, PIECE_AT_MOST)
-        .await?;
-    let pieces = slice.pieces.iter();
-    let lines = pieces.flat_map(|piece| {
-        let lines: Vec<_> = LogLine::read(&String::from_utf8_lossy(piece)).collect();
-        lines
-    });
-    Ok(LogPage {
-        attempt: attempt.number,
-        lines: lines.collect(),
-        dropped_bytes: text_bytes(slice.dropped, slice.dropped_lines),
-        dropped_lines: slice.dropped_lines,
-        removed_at: slice.pruned_at,
-        next_offset: slice.next_offset,
-        // If a retry follows, the stage's log continues after the attempt's.
-        complete: slice.complete && (number.is_some() || view.outcome.is_some()),
-    })
+    let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0));
+    let account = Account::of(&act);
+    let turn = || state.answers().turn(&account);
+    Ok(Json(state.app().log(place, wait, turn).await?))
 }

@@ -2,11 +2,8 @@
 
 mod artifacts;
 mod audit;
-mod convert;
-mod credentials;
 mod dags;
 mod logs;
-mod names;
 mod quarantine;
 mod refusals;
 mod repos;

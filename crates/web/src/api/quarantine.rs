@@ -4,10 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use trainyard_api::{ErrorBody, Listing, Quarantined};
-use trainyard_core::id::RunId;
 use trainyard_core::principal::Act;
-use trainyard_store as store;
-use trainyard_store::Error;
 
 use crate::answer::Json;
 use crate::error::ApiError;
@@ -18,10 +15,7 @@ use crate::state::WebState;
 pub(crate) async fn list(
     State(state): State<WebState>,
 ) -> Result<Json<Listing<Quarantined>>, ApiError> {
-    let held = state.store().quarantined().await?;
-    Ok(Json(Listing::whole(
-        held.into_iter().map(quarantined).collect(),
-    )))
+    Ok(Json(state.app().list_quarantined().await?))
 }
 
 #[utoipa::path(
@@ -33,37 +27,6 @@ pub(crate) async fn release(
     Extension(act): Extension<Act>,
     Path(id): Path<i64>,
 ) -> Result<StatusCode, ApiError> {
-    state.store().release_from_quarantine(&act, id).await?;
+    state.app().release(&act, id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn quarantined(held: store::Quarantined) -> Quarantined {
-    Quarantined {
-        id: held.id,
-        kind: held.kind.to_owned(),
-        name: held.name,
-        place: held.place,
-        reason: held.reason,
-        failures: held.failures,
-        held_at: held.held_at,
-    }
-}
-
-/// One line on a quarantined run: why it is quarantined, and which commands release or end it.
-pub(super) fn in_words(held: &store::Quarantined) -> String {
-    format!(
-        "quarantined since its {} failed: {}; release it with `trainyard quarantine release {}`, or end it with \
-         `trainyard run cancel {}`",
-        held.place, held.reason, held.id, held.name
-    )
-}
-
-/// An error about a run; where the run is quarantined, the reason and the commands for it.
-pub(super) async fn explain(state: &WebState, run: RunId, error: Error) -> ApiError {
-    if matches!(error, Error::Corrupt { .. })
-        && let Ok(Some(held)) = state.store().quarantine_of(run).await
-    {
-        return ApiError::conflict(format!("run {run} is {}", in_words(&held)));
-    }
-    error.into()
 }

@@ -2,7 +2,7 @@
 //! each route.
 
 use axum::http::Method;
-use trainyard_store::Scope;
+use trainyard_api::TokenScope;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
 
@@ -62,7 +62,7 @@ pub(super) fn describe(document: &mut OpenApi) {
         for (method, operation) in operations {
             if let Some(operation) = operation {
                 let needed = auth::needed(&method, &route);
-                describe_operation(operation, needed == Some(Scope::Admin));
+                describe_operation(operation, needed == Some(TokenScope::Admin));
             }
         }
     }

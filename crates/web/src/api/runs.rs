@@ -7,33 +7,17 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use trainyard_api::{
-    CancelRuns, ErrorBody, Listing, Metric, Run, RunDetail, RunEvent, RunsCancelled,
+    CancelRuns, ErrorBody, Listing, Metric, MetricSelection, Run, RunDetail, RunEvent,
+    RunSelection, RunsCancelled,
 };
-use trainyard_core::id::RunId;
-use trainyard_core::outcome::RunState;
 use trainyard_core::principal::Act;
-use trainyard_core::transition::TOLD_WITHIN;
-use trainyard_store::{Abandoned, CancelFilter, GivingUp, MetricFilter, RunFilter};
 use utoipa::IntoParams;
 
-use super::{convert, names, quarantine};
 use crate::answer::Json;
 use crate::budget::Account;
 use crate::error::ApiError;
 use crate::extract::{Object, Path, Query};
 use crate::state::WebState;
-
-/// The most runs or events in one answer.
-const ROWS_AT_MOST: u32 = 1_000;
-
-/// The most runs that one request cancels: these take a second or two.
-const CANCELLED_AT_MOST: u32 = 500;
-
-/// How long a live daemon takes at most to renew its lease once the database answers: twice the usual time.
-const RENEWED_WITHIN: Duration = Duration::from_secs(10);
-
-/// The longest wait for an event.
-const WAIT_AT_MOST: u64 = 50;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -64,43 +48,18 @@ pub(crate) async fn list(
     State(state): State<WebState>,
     Query(query): Query<RunQuery>,
 ) -> Result<Json<Listing<Run>>, ApiError> {
-    let dag = match &query.dag {
-        Some(dag) => Some(names::dag(&state, dag).await?),
-        None => None,
-    };
-    let repo = match &query.repo {
-        Some(repo) => Some(names::repo(&state, repo).await?),
-        None => None,
-    };
-    let words = query.state.iter().flat_map(|words| words.split(','));
-    let states = words.map(|word| {
-        RunState::from_word(word).ok_or_else(|| {
-            let states = RunState::ALL.map(RunState::as_str).join(", ");
-            ApiError::invalid(format!("`{word}` is not a state of runs"))
-                .help(format!("the states are {states}"))
-        })
-    });
-    let states = states.collect::<Result<Vec<RunState>, ApiError>>()?;
-    let limit = query.limit.unwrap_or(50).clamp(1, ROWS_AT_MOST);
-    let filter = RunFilter {
-        dag,
-        repo,
+    let states = query.state.iter().flat_map(|words| words.split(','));
+    let selection = RunSelection {
+        dag: query.dag,
+        repo: query.repo,
         branch: query.branch,
-        // Hashes are recorded in lower case.
-        commit: query.commit.map(|hash| hash.to_ascii_lowercase()),
-        states,
-        // Postgres knows no moments before some thousand years ago.
-        since: query.since.map(|at| at.max(DateTime::UNIX_EPOCH)),
-        before: query.before.map(RunId),
-        limit: limit + 1,
+        commit: query.commit,
+        states: states.map(ToOwned::to_owned).collect(),
+        since: query.since,
+        before: query.before,
+        limit: query.limit,
     };
-    let mut runs = state.store().list_runs(&filter).await?;
-    let more = runs.len() > limit as usize;
-    runs.truncate(limit as usize);
-    Ok(Json(Listing {
-        items: runs.into_iter().map(convert::run).collect(),
-        more,
-    }))
+    Ok(Json(state.app().list_runs(selection).await?))
 }
 
 #[utoipa::path(
@@ -111,25 +70,7 @@ pub(crate) async fn show(
     State(state): State<WebState>,
     Path(run): Path<i64>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    let id = RunId(run);
-    let detail = match state.store().run_detail(id).await {
-        Ok(detail) => detail,
-        Err(error) => return Err(quarantine::explain(&state, id, error).await),
-    };
-    let queue = state
-        .store()
-        .queue(&detail, &state.settings().capacity)
-        .await?;
-    let held = state.store().quarantine_of(id).await?;
-    let mut shown = convert::run_detail(detail, &queue);
-    if let Some(held) = held {
-        for stage in &mut shown.stages {
-            if stage.finished_at.is_none() {
-                stage.why = quarantine::in_words(&held);
-            }
-        }
-    }
-    Ok(Json(shown))
+    Ok(Json(state.app().run(run).await?))
 }
 
 #[utoipa::path(
@@ -141,19 +82,7 @@ pub(crate) async fn cancel(
     Extension(act): Extension<Act>,
     Path(run): Path<i64>,
 ) -> Result<Json<Run>, ApiError> {
-    let id = RunId(run);
-    let cancelled = state.store().cancel_run(&act, id).await;
-    let summary = state.store().run_summary(id).await?;
-    let is_cancelled = match cancelled {
-        Ok(is_cancelled) => is_cancelled,
-        // An unreadable run that was abandoned has ended nevertheless.
-        Err(_) if summary.finished_at.is_some() => false,
-        Err(error) => return Err(quarantine::explain(&state, id, error).await),
-    };
-    if !is_cancelled {
-        return Err(has_ended(run, summary.state));
-    }
-    Ok(Json(convert::run(summary)))
+    Ok(Json(state.app().cancel_run(&act, run).await?))
 }
 
 /// Cancels the newest runs of a repo that have not ended; `more` reports whether others are left.
@@ -167,38 +96,7 @@ pub(crate) async fn cancel_all(
     Path(repo): Path<String>,
     Object(asked): Object<CancelRuns>,
 ) -> Result<Json<RunsCancelled>, ApiError> {
-    let store = state.store();
-    let filter = CancelFilter {
-        repo: names::repo(&state, &repo).await?,
-        dag: match &asked.dag {
-            Some(dag) => Some(names::dag(&state, &format!("{repo}/{dag}")).await?),
-            None => None,
-        },
-        before: asked.before.map(RunId),
-        limit: CANCELLED_AT_MOST,
-    };
-    let cancelled = store.cancel_runs(&act, &filter).await?;
-    Ok(Json(RunsCancelled {
-        runs: cancelled.runs.into_iter().map(|run| run.0).collect(),
-        more: cancelled.more,
-    }))
-}
-
-fn nothing_abandoned(run: i64, abandoned: &Abandoned) -> ApiError {
-    if abandoned.refused.is_empty() {
-        let message = format!("run {run} has no stage that is being prepared or is running");
-        return ApiError::conflict(message);
-    }
-    let refused = abandoned.refused.iter().map(ToString::to_string);
-    let refused = refused.collect::<Vec<_>>().join("; ");
-    ApiError::conflict(format!("nothing of run {run} can be abandoned: {refused}")).help(format!(
-        "`trainyard run cancel {run}` asks stages to stop; called again, it stops those with `run_on: [always]` as \
-         well. A stage that is still running one minute after its grace period can be abandoned"
-    ))
-}
-
-fn has_ended(run: i64, state: RunState) -> ApiError {
-    ApiError::conflict(format!("run {run} has ended already: {}", state.as_str()))
+    Ok(Json(state.app().cancel_runs(&act, &repo, asked).await?))
 }
 
 #[utoipa::path(
@@ -210,29 +108,7 @@ pub(crate) async fn abandon(
     Extension(act): Extension<Act>,
     Path(run): Path<i64>,
 ) -> Result<Json<Run>, ApiError> {
-    let id = RunId(run);
-    let before = state.store().run_summary(id).await?;
-    if before.finished_at.is_some() {
-        return Err(has_ended(run, before.state));
-    }
-    let gone = state.store().seen_gone(id).await?;
-    if !gone.is_empty() {
-        tokio::time::sleep(RENEWED_WITHIN).await;
-    }
-    let giving_up = GivingUp {
-        by: act,
-        patience: state.settings().grace + TOLD_WITHIN,
-        gone,
-    };
-    let abandoned = match state.store().abandon(id, giving_up).await {
-        Ok(abandoned) => abandoned,
-        Err(error) => return Err(quarantine::explain(&state, id, error).await),
-    };
-    if !abandoned.any {
-        return Err(nothing_abandoned(run, &abandoned));
-    }
-    let summary = state.store().run_summary(id).await?;
-    Ok(Json(convert::run(summary)))
+    Ok(Json(state.app().abandon_run(&act, run).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -254,27 +130,11 @@ pub(crate) async fn events(
     Path(run): Path<i64>,
     Query(query): Query<EventQuery>,
 ) -> Result<Json<Listing<RunEvent>>, ApiError> {
-    let (store, id) = (state.store(), RunId(run));
     let after = query.after.unwrap_or(0);
-    let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0).min(WAIT_AT_MOST));
-    let give_up = tokio::time::Instant::now() + wait;
-    let mut wake = store.wakes().runs.subscribe();
-    loop {
-        let turn = state.answers().turn(&Account::of(&act)).await;
-        let ended = store.run_summary(id).await?.finished_at.is_some();
-        let events = store.run_events(id, after, ROWS_AT_MOST).await?;
-        if !events.is_empty() || ended || tokio::time::Instant::now() >= give_up {
-            let more = events.len() == ROWS_AT_MOST as usize;
-            let items = events.into_iter().map(convert::event).collect();
-            return Ok(Json(Listing { items, more }));
-        }
-        drop(turn);
-        tokio::select! {
-            () = wake.woken() => {}
-            // Events of claims and starts send no notification: polling finds them.
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
-        }
-    }
+    let wait = Duration::from_secs(query.wait_seconds.unwrap_or(0));
+    let account = Account::of(&act);
+    let turn = || state.answers().turn(&account);
+    Ok(Json(state.app().events(run, after, wait, turn).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -300,23 +160,12 @@ pub(crate) async fn metrics(
     State(state): State<WebState>,
     Query(query): Query<MetricQuery>,
 ) -> Result<Json<Listing<Metric>>, ApiError> {
-    let dag = match &query.dag {
-        Some(dag) => Some(names::dag(&state, dag).await?),
-        None => None,
-    };
-    if let Some(run) = query.run {
-        // An unknown run is an error, not an empty list.
-        state.store().run_summary(RunId(run)).await?;
-    }
-    let filter = MetricFilter {
-        run: query.run.map(RunId),
-        dag,
+    let selection = MetricSelection {
+        run: query.run,
+        dag: query.dag,
         stage: query.stage,
         name: query.name,
-        limit: query.limit.unwrap_or(200).clamp(1, 10_000),
+        limit: query.limit,
     };
-    let metrics = state.store().list_metrics(&filter).await?;
-    Ok(Json(Listing::whole(
-        metrics.into_iter().map(convert::metric).collect(),
-    )))
+    Ok(Json(state.app().list_metrics(selection).await?))
 }

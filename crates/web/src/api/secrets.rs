@@ -3,14 +3,9 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use secrecy::SecretString;
 use trainyard_api::{ErrorBody, Listing, Secret, SecretValue};
-use trainyard_core::name::SecretName;
 use trainyard_core::principal::Act;
-use trainyard_core::secret::SecretBranches;
-use trainyard_store::Error as StoreError;
 
-use super::names;
 use crate::answer::Json;
 use crate::error::ApiError;
 use crate::extract::{Object, Path};
@@ -24,17 +19,7 @@ pub(crate) async fn list(
     State(state): State<WebState>,
     Path(repo): Path<String>,
 ) -> Result<Json<Listing<Secret>>, ApiError> {
-    let id = names::repo(&state, &repo).await?;
-    let secrets = state.store().list_secrets(id).await?;
-    let named = |secret: trainyard_store::SecretInfo| Secret {
-        repo: repo.clone(),
-        name: secret.name,
-        branches: secret.branches,
-        updated_at: secret.updated_at,
-    };
-    Ok(Json(Listing::whole(
-        secrets.into_iter().map(named).collect(),
-    )))
+    Ok(Json(state.app().list_secrets(&repo).await?))
 }
 
 #[utoipa::path(
@@ -48,27 +33,7 @@ pub(crate) async fn set(
     Path((repo, name)): Path<(String, String)>,
     Object(secret): Object<SecretValue>,
 ) -> Result<StatusCode, ApiError> {
-    let name = SecretName::new(name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
-    if secret.value.is_empty() {
-        return Err(ApiError::invalid(format!("the value of {name} is empty")));
-    }
-    if secret.value.contains('\0') {
-        return Err(ApiError::invalid(format!(
-            "the value of {name} contains a NUL character, which environment variables cannot hold"
-        ))
-        .help("encode it, as base64 does, and have the stage decode it"));
-    }
-    let branches = secret
-        .branches
-        .map(SecretBranches::new)
-        .transpose()
-        .map_err(ApiError::invalid)?;
-    let id = names::repo(&state, &repo).await?;
-    let value = SecretString::from(secret.value);
-    state
-        .store()
-        .set_secret(&act, id, &name, &value, branches.as_ref())
-        .await?;
+    state.app().set_secret(&act, &repo, &name, secret).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -82,19 +47,6 @@ pub(crate) async fn remove(
     Extension(act): Extension<Act>,
     Path((repo, name)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let name = SecretName::new(name).map_err(|fault| ApiError::invalid(fault.to_string()))?;
-    let id = names::repo(&state, &repo).await?;
-    match state.store().remove_secret(&act, id, &name).await {
-        Err(error @ StoreError::NotFound { .. }) => {
-            let secrets = state.store().list_secrets(id).await?;
-            let known = secrets.iter().map(|secret| secret.name.as_str());
-            let help = names::meant(name.as_str(), known)
-                .unwrap_or_else(|| format!("`trainyard secret list --repo {repo}` lists them"));
-            Err(ApiError::from(error).help(help))
-        }
-        removed => {
-            removed?;
-            Ok(StatusCode::NO_CONTENT)
-        }
-    }
+    state.app().remove_secret(&act, &repo, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

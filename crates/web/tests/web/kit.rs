@@ -12,20 +12,22 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use sha2::Sha256;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
+use trainyard_api::TokenScope;
+use trainyard_app::{App, AppSettings};
 use trainyard_core::cause::{Cause, CauseKind};
 use trainyard_core::id::{RunId, TokenId};
 use trainyard_core::name::{RepoName, SecretName};
 use trainyard_core::principal::{Act, Principal};
 use trainyard_forge::{Git, Mirrors, UrlRules, Worker};
 use trainyard_store::{
-    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention, Scope,
+    Blobs, ClaimCapacity, DaemonInfo, NewRepo, NewRun, Recorded, RepoCredentials, Retention,
     SecretKey, Store, StoreOptions,
 };
 use trainyard_web::{
@@ -134,13 +136,13 @@ impl Place {
         };
         let lease = Duration::from_secs(600);
         let daemon = store.register_daemon(&daemon, lease).await.unwrap();
-        let (info, admin) = store
-            .create_token(&ada, "admin", Scope::Admin)
+        let (id, admin) = store
+            .create_token(&ada, "admin", TokenScope::Admin)
             .await
             .unwrap();
-        store.keep_token(info.id, daemon).await.unwrap();
+        store.keep_token(id, daemon).await.unwrap();
         let (_, reader) = store
-            .create_token(&ada, "reader", Scope::Read)
+            .create_token(&ada, "reader", TokenScope::Read)
             .await
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -154,7 +156,7 @@ impl Place {
         let mirrors = Mirrors::new(folder.path().join("mirrors")).with_rules(rules);
         let git = Git::new(mirrors, no_worker);
         let strangers = Strangers::default();
-        let settings = WebSettings {
+        let app_settings = AppSettings {
             version: "0".to_owned(),
             public_url: "http://127.0.0.1".to_owned(),
             capacity: ClaimCapacity {
@@ -166,6 +168,8 @@ impl Place {
             poll_every: Duration::from_secs(60),
             // These tests run no watcher.
             refresh_at_most: Duration::ZERO,
+        };
+        let settings = WebSettings {
             webhook_at_most: LIMIT,
             bodies: BodyBudget::new(64 << 20),
             answers: AnswerBudget::new(8 << 20),
@@ -173,13 +177,14 @@ impl Place {
             metrics: Render::new(String::new),
             metrics_are_public: false,
         };
-        let router = router(WebState::new(store, blobs, git, settings));
+        let app = App::new(store, blobs, git, app_settings);
+        let router = router(WebState::new(app, settings));
         let raw = PgPool::connect(&url).await.unwrap();
         Self {
             router,
             raw,
-            admin: admin.expose_secret().to_owned(),
-            reader: reader.expose_secret().to_owned(),
+            admin: admin.secret,
+            reader: reader.secret,
             strangers,
             _folder: folder,
         }

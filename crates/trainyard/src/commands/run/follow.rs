@@ -19,7 +19,7 @@ use crate::failure::{Done, Failure};
 use crate::output;
 use crate::view::log::Printer;
 use crate::view::plain;
-use crate::view::state::has_succeeded;
+use trainyard_present::state::has_succeeded;
 
 /// An item of a followed attempt: a page, or its end.
 enum Piece {

@@ -12,9 +12,10 @@ use trainyard_core::measure::counted;
 use crate::commands::run::follow;
 use crate::commands::run::name::RunName;
 use crate::failure::{Done, Failure};
-use crate::view::screen::{Screen, Zone};
-use crate::view::state::has_succeeded;
+use crate::view::screen::Screen;
 use crate::{clock, output, view};
+use trainyard_present::state::has_succeeded;
+use trainyard_present::zone::Zone;
 
 /// How often times are updated on a terminal.
 const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,48 @@
+//! Resolves names that users write, and suggests a similar name where there is no match.
+
+use trainyard_core::dag::nearest;
+use trainyard_core::id::{DagId, RepoId};
+use trainyard_store::Error as StoreError;
+
+use crate::{App, AppError, Result};
+
+/// The repo of this name.
+pub(crate) async fn repo(app: &App, name: &str) -> Result<RepoId> {
+    match app.store().resolve_repo(name).await {
+        Err(error @ StoreError::NotFound { .. }) => {
+            let repos = app.store().list_repos().await?;
+            let known = repos.iter().map(|repo| repo.shown.name.as_str());
+            let help = meant(name, known)
+                .unwrap_or_else(|| "`trainyard repo list` lists the repos".to_owned());
+            Err(AppError::from(error).help(help))
+        }
+        found => Ok(found?),
+    }
+}
+
+/// The DAG of this name: `REPO/NAME`, or `NAME` where only one repo has it.
+pub(crate) async fn dag(app: &App, text: &str) -> Result<DagId> {
+    match app.store().resolve_dag(text).await {
+        Err(error @ StoreError::NotFound { .. }) => {
+            let dags = app.store().list_dags(None).await?;
+            let known: Vec<String> = dags
+                .into_iter()
+                .map(|dag| match text.contains('/') {
+                    true => format!("{}/{}", dag.repo, dag.name),
+                    false => dag.name,
+                })
+                .collect();
+            let help = meant(text, known.iter().map(String::as_str))
+                .unwrap_or_else(|| "`trainyard dag list` lists the DAGs".to_owned());
+            Err(AppError::from(error).help(help))
+        }
+        // The name is ambiguous, which the caller can mend: not a conflict with the present app.
+        Err(error @ StoreError::Conflict { .. }) => Err(AppError::invalid(error.to_string())),
+        found => Ok(found?),
+    }
+}
+
+/// `did you mean …?`, where a known name is similar.
+pub(crate) fn meant<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(written, known).map(|name| format!("did you mean `{name}`?"))
+}
