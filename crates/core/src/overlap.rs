@@ -1,7 +1,9 @@
 //! How many runs of one DAG may be active, and what happens to one too many.
 
+use crate::event::Event;
 use crate::expression::{Facts, Template};
 use crate::id::RunId;
+use crate::run::CancelledBy;
 use crate::text::without_nul;
 
 /// The concurrency rule of a DAG.
@@ -77,6 +79,21 @@ pub enum Verdict {
         /// The run that takes its place.
         newer: RunId,
     },
+}
+
+impl Verdict {
+    /// The run that it is about, and the event that carries it out.
+    #[must_use]
+    pub fn event(self) -> (RunId, Event) {
+        match self {
+            Self::Start(run) => (run, Event::RunStarted),
+            Self::Skip { run, because_of } => (run, Event::RunSkipped { because_of }),
+            Self::Cancel { run, newer } => {
+                let by = CancelledBy::Newer(newer);
+                (run, Event::CancelRequested { by })
+            }
+        }
+    }
 }
 
 /// Decides about the waiting runs of one DAG, or of one group of its runs.

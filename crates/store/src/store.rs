@@ -119,7 +119,7 @@ impl Store {
             pool: pool.into(),
             relaxed: relaxed.into(),
             reading: reading.into(),
-            wakes: Wakes::new(),
+            wakes: Wakes::default(),
             dags: Recent::new(DAGS_IN_MEMORY, BYTES_IN_MEMORY),
             runs: Recent::new(RUNS_IN_MEMORY, BYTES_IN_MEMORY),
             log_limit: i64::try_from(options.log_limit).unwrap_or(i64::MAX),

@@ -8,13 +8,15 @@ use std::time::Duration;
 use trainyard_core::event::Event;
 use trainyard_core::id::RunId;
 use trainyard_core::run::CancelledBy;
+use trainyard_orchestrator::clock::Clock;
 
-use crate::daemon::{Daemon, LEASE};
+use crate::daemon::{self, LEASE};
 use crate::docker::Docker;
 use crate::engine::Engine;
 use crate::held;
 use crate::process::{Peer, Process};
-use crate::store::{Link, Store};
+use crate::records::SimulatedRecords;
+use crate::store::Store;
 use crate::world::World;
 
 /// All parts of one history.
@@ -23,7 +25,8 @@ pub(crate) struct Stage {
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) scratch: PathBuf,
-    daemons: Mutex<Vec<Arc<Daemon>>>,
+    /// The daemons' processes, one on each host.
+    processes: Mutex<Vec<Arc<Process>>>,
     dags: u64,
     started: Mutex<u32>,
 }
@@ -77,7 +80,7 @@ impl Stage {
             engine,
             store: Arc::new(Mutex::new(store)),
             scratch,
-            daemons: Mutex::default(),
+            processes: Mutex::default(),
             dags,
             started: Mutex::new(0),
         })
@@ -90,19 +93,25 @@ impl Stage {
             *started += 1;
             *started
         };
-        let process = Process::new(format!("process {count} on host {host}"));
+        let offset = self
+            .world
+            .draw(|random| random.pick(&[0, 0, 0, 30_000, -30_000, 3_600_000]));
+        let offset = chrono::Duration::milliseconds(offset);
+        let world = Arc::clone(&self.world);
+        let clock = Clock::new(move || world.now() + offset);
+        let process = Process::new(format!("process {count} on host {host}"), clock);
         self.world.note(|| format!("{} starts", process.name));
-        let link = Link::new(
+        let records = SimulatedRecords::new(
             Arc::clone(&self.world),
             Arc::clone(&process),
             Arc::clone(&self.store),
         );
-        let docker = Docker::new(Arc::clone(&self.engine), process);
-        let daemon = Daemon::start(link, docker, host, self.scratch.clone());
-        let mut daemons = held(&self.daemons);
-        match daemons.get_mut(host) {
-            Some(place) => *place = daemon,
-            None => daemons.push(daemon),
+        let docker = Docker::new(Arc::clone(&self.engine), Arc::clone(&process));
+        process.spawn(daemon::begin(records, docker, host, self.scratch.clone()));
+        let mut processes = held(&self.processes);
+        match processes.get_mut(host) {
+            Some(place) => *place = process,
+            None => processes.push(process),
         }
     }
 
@@ -174,8 +183,7 @@ impl Stage {
             Happening::Cancel => self.cancel(),
             Happening::Kill => self.kill(),
             Happening::Pause => {
-                let daemon = self.some_daemon();
-                let process = Arc::clone(daemon.process());
+                let process = self.some_process();
                 process.pause();
                 // Longer than a lease, more often than not.
                 self.later(wait + LEASE / 2, move |_| process.resume());
@@ -211,14 +219,15 @@ impl Stage {
         });
     }
 
-    fn some_daemon(&self) -> Arc<Daemon> {
-        let daemons = held(&self.daemons);
-        let place = self.world.draw(|random| random.below(daemons.len() as u64));
-        Arc::clone(&daemons[usize::try_from(place).unwrap_or_default()])
+    fn some_process(&self) -> Arc<Process> {
+        let processes = held(&self.processes);
+        let count = processes.len() as u64;
+        let place = self.world.draw(|random| random.below(count));
+        Arc::clone(&processes[usize::try_from(place).unwrap_or_default()])
     }
 
     fn cut(self: &Arc<Self>, peer: Peer, wait: Duration) {
-        let process = Arc::clone(self.some_daemon().process());
+        let process = self.some_process();
         process.cut_off(peer, true);
         self.later(wait, move |_| process.cut_off(peer, false));
     }
@@ -235,7 +244,7 @@ impl Stage {
             .get(&run)
             .is_some_and(|row| row.run.cancel.is_some());
         let by = CancelledBy::Actor("ada".to_owned());
-        store.tell(run, &Event::CancelRequested { by });
+        store.tell(run, &[Event::CancelRequested { by }]);
         // The second request comes early, so that abandoned attempts are in every state.
         if was_asked {
             store.abandon(run);
@@ -243,18 +252,17 @@ impl Stage {
     }
 
     fn kill(&self) {
-        let daemon = self.some_daemon();
-        let process = daemon.process();
+        let process = self.some_process();
         self.world.note(|| format!("{} is killed", process.name));
         process.kill();
     }
 
     /// Whatever died, something starts it again: systemd, or a person.
     pub(crate) fn revive_the_dead(&self) {
-        let dead: Vec<usize> = held(&self.daemons)
+        let dead: Vec<usize> = held(&self.processes)
             .iter()
             .enumerate()
-            .filter(|(_, daemon)| daemon.process().is_dead())
+            .filter(|(_, process)| process.is_dead())
             .map(|(host, _)| host)
             .collect();
         for host in dead {
@@ -267,11 +275,7 @@ impl Stage {
         self.world.calm();
         self.engine.come_back();
         held(&self.store).come_back();
-        let processes: Vec<Arc<Process>> = held(&self.daemons)
-            .iter()
-            .map(|daemon| Arc::clone(daemon.process()))
-            .collect();
-        for process in processes {
+        for process in &*held(&self.processes) {
             process.resume();
             process.cut_off(Peer::Engine, false);
             process.cut_off(Peer::Store, false);

@@ -46,12 +46,12 @@ impl Stage {
             let outcome = store.outcome_of(row);
             world.demand(
                 Invariant::RecordedOnce,
-                outcome.is_some() == row.ended,
+                outcome.is_some() == row.is_finished(),
                 || {
                     format!(
                         "{} is ended: {}, with outcome {outcome:?}",
                         short(*id),
-                        row.ended
+                        row.is_finished()
                     )
                 },
             );

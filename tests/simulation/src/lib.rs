@@ -1,17 +1,16 @@
 //! Simulation: whole histories of Trainyard under faults, from a seed, in virtual time.
 //!
-//! Real parts: the pure core (`step`, `admit`, `judge`) and the supervisor that runs the attempt
-//! protocol. Simulated parts: the store, Docker, the network between them and the daemons, the
-//! clocks, and the daemons around the supervisors, which may be killed, paused and cut off at any
-//! call. All of it runs on one thread in tokio's paused time, and everything that is left to chance
+//! Real parts: the pure core (`step`, `admit`, `judge`), and the orchestrator's loops around attempts (planner,
+//! dispatcher, keeper, sweeper, guard) with the supervisors that run the attempt protocol. Simulated parts: the store,
+//! Docker, the network between them and the daemons, the clocks, and the processes of the daemons, which may be killed,
+//! paused and cut off at any call. All of it runs on one thread in tokio's paused time, and everything that is left to chance
 //! is drawn from one generator, so a seed determines the whole history and repeats it.
 //!
 //! | part | real counterpart | file |
 //! |---|---|---|
 //! | engine | Docker: names are unique, an exited container starts again | `engine` |
 //! | client | the Docker executor: adopts by name, looks before it starts | `docker` |
-//! | store | one Postgres: transactions, fences, leases, answers that get lost | `store` |
-//! | ledger, daemon | the store's ledger, dispatcher, keeper and planner | `ledger`, `daemon` |
+//! | store, records | one Postgres: transactions, fences, leases, answers that get lost | `store`, `records` |
 //! | witness | a file that programs append to, outside of all records | `witness` |
 //!
 //! Out of scope: it parses no SQL, speaks no HTTP and runs no container. Those have their
@@ -31,11 +30,11 @@ mod dags;
 mod docker;
 mod engine;
 mod history;
-mod ledger;
 mod network;
 mod night;
 mod process;
 mod random;
+mod records;
 mod settings;
 mod store;
 mod witness;

@@ -3,13 +3,21 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use trainyard_orchestrator::clock::{self, Clock};
+use trainyard_orchestrator::tasks::Wrap;
 
+use crate::docker::Claim;
 use crate::held;
+
+tokio::task_local! {
+    static CLAIM: OnceLock<Arc<Claim>>;
+}
 
 /// Whom a process can be cut off from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,48 +29,55 @@ pub(crate) enum Peer {
 /// A process that can be stopped, killed and cut off.
 pub(crate) struct Process {
     pub(crate) name: String,
+    clock: Clock,
+    killed: CancellationToken,
     paused: AtomicBool,
-    dead: AtomicBool,
     engine_cut: AtomicBool,
     store_cut: AtomicBool,
     stopped: Mutex<Vec<Waker>>,
-    tasks: Mutex<JoinSet<()>>,
     /// Open connections to Docker break.
     pub(crate) broken: Notify,
 }
 
 impl Process {
-    pub(crate) fn new(name: String) -> Arc<Self> {
+    /// A process on a host with this clock.
+    pub(crate) fn new(name: String, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             name,
+            clock,
+            killed: CancellationToken::new(),
             paused: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
             engine_cut: AtomicBool::new(false),
             store_cut: AtomicBool::new(false),
             stopped: Mutex::default(),
-            tasks: Mutex::default(),
             broken: Notify::new(),
         })
     }
 
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Option<AbortHandle> {
-        if self.is_dead() {
-            return None;
-        }
-        let gated = Gated {
-            process: Arc::clone(self),
-            work: Box::pin(work),
+    /// Spawns a task of the process. What the task spawns belongs to the process as well.
+    pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let process = Arc::clone(self);
+        let wrap = Wrap::new(move |work| Box::pin(Arc::clone(&process).run(work)));
+        tokio::spawn(wrap.task(work));
+    }
+
+    async fn run(self: Arc<Self>, work: BoxFuture<'static, ()>) {
+        let killed = self.killed.clone();
+        let work = CLAIM.scope(OnceLock::new(), work);
+        let work = Gated {
+            work: Box::pin(clock::under(self.clock.clone(), work)),
+            process: self,
         };
-        Some(held(&self.tasks).spawn(gated))
+        tokio::select! {
+            biased;
+            () = killed.cancelled() => {}
+            () = work => {}
+        }
     }
 
     /// Nothing of it runs on from here, and what it has sent is on its way.
     pub(crate) fn kill(&self) {
-        self.dead.store(true, Ordering::Relaxed);
-        held(&self.tasks).abort_all();
+        self.killed.cancel();
     }
 
     pub(crate) fn pause(&self) {
@@ -77,7 +92,7 @@ impl Process {
     }
 
     pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Relaxed)
+        self.killed.is_cancelled()
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -115,19 +130,27 @@ impl Process {
     }
 }
 
+/// The claim that this task supervises; `None` in the loops.
+pub(crate) fn claim() -> Option<Arc<Claim>> {
+    CLAIM.try_with(|claim| claim.get().cloned()).ok().flatten()
+}
+
+/// From here on, this task supervises `claim`.
+pub(crate) fn supervise(claim: Claim) {
+    // Outside of a process nothing is supervised.
+    drop(CLAIM.try_with(|held| held.set(Arc::new(claim))));
+}
+
 /// A task that is polled only while its process runs.
 struct Gated {
     process: Arc<Process>,
-    work: Pin<Box<dyn Future<Output = ()> + Send>>,
+    work: BoxFuture<'static, ()>,
 }
 
 impl Future for Gated {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.process.is_dead() {
-            return Poll::Pending;
-        }
         if self.process.is_paused() {
             held(&self.process.stopped).push(context.waker().clone());
             return Poll::Pending;

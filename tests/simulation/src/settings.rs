@@ -30,9 +30,9 @@ pub enum Mutation {
     PurgesAndCreatesAgain,
     /// The client takes an exit code 0 for a success, with or without a completion marker.
     TrustsExitCodeAlone,
-    /// The keeper records what is missing in one listing as lost.
+    /// The store takes what is missing in one listing for lost.
     AbsentMeansLost,
-    /// The keeper never removes what a supervisor left.
+    /// The store never says that an attempt has ended, so nothing removes what a supervisor left.
     NeverSweeps,
     /// The store counts free slots of pools and forgets who holds them.
     ForgetsPools,

@@ -2,7 +2,7 @@
 
 use trainyard_simulation::{History, Settings, run};
 
-/// How many new histories are run, unless the environment says otherwise: a count, so that a busy machine runs as many as
+/// How many new histories are run, unless the environment asks for more: a count, so that a busy machine runs as many as
 /// an idle one.
 const HISTORIES: u64 = 2_000;
 
@@ -12,7 +12,9 @@ const COUNT: &str = "TRAINYARD_SIMULATION_HISTORIES";
 const FIRST: &str = "TRAINYARD_SIMULATION_SEED";
 
 pub(crate) fn count() -> u64 {
-    number(COUNT).unwrap_or(HISTORIES)
+    let count = number(COUNT).unwrap_or(HISTORIES);
+    assert!(count >= HISTORIES, "{COUNT} is less than {HISTORIES}");
+    count
 }
 
 pub(crate) fn first_seed() -> u64 {

@@ -77,7 +77,7 @@ fn another_build_starts_over() {
 fn red_seeds_are_kept_next_to_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("histories");
-    let mistake = ["--keep-going", "--mutation", "never-sweeps"];
+    let mistake = ["--keep-going", "--mutation", "forgets-pools"];
     let output = simulate(Path::new(SIMULATE), &journal, 1, &mistake);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let red = std::fs::read_to_string(journal.with_extension("red")).unwrap();

@@ -1,10 +1,12 @@
 //! One step of a run: what happened, and all that follows from it.
 
+use std::time::Duration;
+
 use crate::Timestamp;
 use crate::dag::Dag;
 use crate::event::{Effect, Event};
 use crate::plan::{Plan, plan};
-use crate::run::Run;
+use crate::run::{Run, RunPhase};
 use crate::transition::{Illegal, apply};
 
 /// The result of one step.
@@ -18,6 +20,21 @@ pub struct Step {
     pub wake_at: Option<Timestamp>,
     /// Events that did not fit and were dropped.
     pub refused: Vec<Illegal>,
+}
+
+/// How long a queued run waits until it is planned again without a wake.
+const QUEUED_LOOK: Duration = Duration::from_secs(60);
+
+impl Step {
+    /// When to plan the run again if nothing happens before. `before` is what that was before the step.
+    #[must_use]
+    pub fn due(&self, run: &Run, before: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        match &run.phase {
+            RunPhase::Queued => before.filter(|at| *at > now).or(Some(now + QUEUED_LOOK)),
+            RunPhase::Running { .. } => self.wake_at,
+            RunPhase::Finished { .. } => None,
+        }
+    }
 }
 
 /// Records events, then decides and applies until there is nothing more to decide.

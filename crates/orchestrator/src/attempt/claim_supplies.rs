@@ -15,13 +15,14 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_core::render::RenderedStage;
 use trainyard_executor::{InputSpec, LocalFile};
 use trainyard_forge::CommitSha;
-use trainyard_store::{Blobs, Claim, Error, Store, StoredSecrets};
+use trainyard_store::{Claim, Error, Store, StoredSecrets};
 
 use crate::attempt::assignment::{Assignment, Materials};
 use crate::attempt::mask::Masker;
 use crate::attempt::needed_secrets::NeededSecrets;
-use crate::attempt::sources::{Archive, Sources};
+use crate::attempt::sources::Archive;
 use crate::attempt::supplies::Supplies;
+use crate::records::StoreRecords;
 
 /// The first wait for a database that does not answer.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -32,8 +33,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The supplies of one claimed attempt.
 #[derive(Debug)]
 pub(crate) struct ClaimSupplies<'a> {
-    blobs: &'a Blobs,
-    sources: &'a Sources,
+    records: &'a StoreRecords,
     /// Holds the source tree's archive while the attempt is in progress.
     held: &'a OnceLock<Archive>,
     claim: &'a Claim,
@@ -47,9 +47,7 @@ pub(crate) struct ClaimSupplies<'a> {
 impl<'a> ClaimSupplies<'a> {
     /// Reads the secrets, which are masked in everything that the attempt prints.
     pub(crate) async fn new(
-        store: &Store,
-        blobs: &'a Blobs,
-        sources: &'a Sources,
+        records: &'a StoreRecords,
         held: &'a OnceLock<Archive>,
         claim: &'a Claim,
         assignment: &'a Assignment,
@@ -59,7 +57,7 @@ impl<'a> ClaimSupplies<'a> {
         let needed = NeededSecrets::of(&assignment.dag, run, assignment.reference.stage);
         let wanted = needed.names().cloned().collect();
         let (mut secrets, refused) =
-            match secrets(store, claim.attempt, claim.pinned.repo, &wanted).await {
+            match secrets(&records.store, claim.attempt, claim.pinned.repo, &wanted).await {
                 Ok(found) => {
                     let branch = run.facts.branch.as_deref();
                     let refused = needed.refusal(&found, &claim.pinned.repo_name, branch);
@@ -81,8 +79,7 @@ impl<'a> ClaimSupplies<'a> {
             );
         }
         Self {
-            blobs,
-            sources,
+            records,
             held,
             claim,
             assignment,
@@ -108,7 +105,7 @@ impl<'a> ClaimSupplies<'a> {
         };
         let content =
             content.ok_or_else(|| missing("was not made, since its stage did not succeed"))?;
-        let path = self.blobs.path_of(&content.sha256).ok_or_else(|| {
+        let path = self.records.blobs.path_of(&content.sha256).ok_or_else(|| {
             missing("is gone from the artifact store; run the stage that makes it again")
         })?;
         Ok(InputSpec {
@@ -130,6 +127,7 @@ impl<'a> ClaimSupplies<'a> {
             CommitSha::new(&self.claim.run.facts.commit).map_err(|e| fault(e.to_string()))?;
         let checkout = self.assignment.stage().program().checkout;
         let archive = self
+            .records
             .sources
             .archive(self.claim.pinned.repo, &commit, checkout);
         let archive = archive.await;

@@ -22,13 +22,14 @@ use trainyard_core::outcome::{Reason, ReasonCode};
 use trainyard_executor::{Handle, SpecHash};
 use trainyard_store::fleet::metrics::LOGS_WAITING;
 use trainyard_store::{
-    Blobs, Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Store, Subject,
-    Weight, answered_within,
+    Claim, ClaimRequest, Error, FinishedAttempt, LogChunk, ReportPace, Subject, Weight,
+    answered_within,
 };
 
 use crate::attempt::allowance::{Allowance, Allowances};
 use crate::attempt::ledger::{FencedOff, Ledger};
 use crate::attempt::log_lines::Batch;
+use crate::records::Records;
 
 /// The first wait for a database that does not answer.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -53,16 +54,15 @@ enum Unwritten {
 
 /// Writes down one claimed attempt.
 #[derive(Debug)]
-pub(crate) struct StoreLedger<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) blobs: &'a Blobs,
+pub(crate) struct StoreLedger<'a, R> {
+    pub(crate) records: &'a R,
     pub(crate) claim: &'a Claim,
     /// How the attempts are claimed that may start once this one has ended.
     pub(crate) request: &'a ClaimRequest,
     pub(crate) allowances: &'a Allowances,
 }
 
-impl StoreLedger<'_> {
+impl<R: Records> StoreLedger<'_, R> {
     fn run(&self) -> RunId {
         self.claim.run.facts.id
     }
@@ -98,7 +98,7 @@ impl StoreLedger<'_> {
                 }
                 Err(problem) => {
                     let now = Instant::now().into_std();
-                    self.store.health().note_refusal(&problem, now);
+                    self.records.health().note_refusal(&problem, now);
                     if let Some(code) = problem.refusal() {
                         error!(
                             error = &problem as &dyn std::error::Error,
@@ -136,7 +136,7 @@ impl StoreLedger<'_> {
         let reason = refused(what, code);
         let subject = Subject::Run(self.run());
         let record = || {
-            self.store
+            self.records
                 .record_trouble(subject, "supervision", &reason, Weight::Certain)
         };
         if let Err(Unwritten::Refused(code)) = self.answered("a quarantine", record).await {
@@ -149,7 +149,7 @@ impl StoreLedger<'_> {
     async fn end(&self, finished: &FinishedAttempt, claims: bool) -> Result<Vec<Claim>, Unwritten> {
         let end = || {
             let request = claims.then(|| self.request.clone());
-            self.store.finish_attempt(finished.clone(), request)
+            self.records.finish_attempt(finished.clone(), request)
         };
         let finished = self.answered("the end of an attempt", end).await?;
         Ok(finished.claims)
@@ -184,7 +184,7 @@ fn refused(what: &str, code: &str) -> String {
     )
 }
 
-impl Ledger for StoreLedger<'_> {
+impl<R: Records> Ledger for StoreLedger<'_, R> {
     type Next = Vec<Claim>;
 
     async fn created(
@@ -194,7 +194,7 @@ impl Ledger for StoreLedger<'_> {
         notes: &[String],
     ) -> Result<(), FencedOff> {
         self.durably("a container's handle", || {
-            self.store.save_handle(
+            self.records.save_handle(
                 self.claim.attempt,
                 self.claim.fence,
                 &handle.container,
@@ -211,7 +211,7 @@ impl Ledger for StoreLedger<'_> {
         since: Option<Timestamp>,
     ) -> Result<(), FencedOff> {
         self.durably("the start of an attempt", || {
-            self.store
+            self.records
                 .mark_started(self.claim.attempt, self.claim.fence, image, since)
         })
         .await
@@ -225,7 +225,7 @@ impl Ledger for StoreLedger<'_> {
         let chunks = [chunk];
         let _waiting = LOGS_WAITING.while_held();
         self.durably("a piece of log", || {
-            self.store
+            self.records
                 .append_log(self.claim.attempt, self.claim.fence, &chunks)
         })
         .await
@@ -234,7 +234,7 @@ impl Ledger for StoreLedger<'_> {
     async fn timeout_passed(&self) {
         let passed = [Event::TimeoutPassed(self.claim.reference)];
         let advanced = self
-            .durably("a timeout", || self.store.advance(self.run(), &passed))
+            .durably("a timeout", || self.records.advance(self.run(), &passed))
             .await;
         // This write needs no fence: it names the attempt, which has run for so long whichever daemon reports it. A
         // run that cannot be read is quarantined.
@@ -243,16 +243,14 @@ impl Ledger for StoreLedger<'_> {
 
     async fn allowance(&self) -> Result<Allowance, FencedOff> {
         let recorded = self.durably("the kept bytes of a run", || {
-            self.store.kept_by_run(self.run())
+            self.records.kept_by_run(self.run())
         });
         self.allowances.of(self.run(), recorded).await
     }
 
     async fn keep(&self, file: &Path, content: &ArtifactContent) -> Result<(), String> {
-        self.blobs
-            .ingest(file, &content.sha256, content.size)
-            .await
-            .map_err(|error| error.to_string())
+        let kept = self.records.keep(file, content).await;
+        kept.map_err(|error| error.to_string())
     }
 
     async fn finished(
@@ -281,7 +279,7 @@ impl Ledger for StoreLedger<'_> {
     }
 
     async fn removed(&self) {
-        if let Err(problem) = self.store.mark_removed(self.claim.attempt).await {
+        if let Err(problem) = self.records.mark_removed(self.claim.attempt).await {
             // The sweeper finds the container gone and records it again.
             warn!(error = %problem, "the removal of a container was not recorded");
         }

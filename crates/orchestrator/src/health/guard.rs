@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use trainyard_core::id::DaemonId;
 use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_store::fleet::metrics::{CLAIMS_PAUSED, RECONCILE_LAG};
-use trainyard_store::{HealthProblem, ProblemKind, ReportPace, Role, Store, answered_within};
+use trainyard_store::{HealthProblem, ProblemKind, ReportPace, Role, answered_within};
 
 use crate::clock;
 use crate::health::disks::Disks;
@@ -20,6 +20,7 @@ use crate::health::engine_watch::EngineWatch;
 use crate::health::guarded::Guarded;
 use crate::health::lease::Lease;
 use crate::health::space::{Disk, Floor, SpaceReader};
+use crate::records::{Records, StoreRecords};
 
 /// The time between two checks.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,10 +39,10 @@ const LEADERLESS: Duration = Duration::from_secs(60);
 const PUBLISH_AT_MOST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-pub struct Guard {
-    store: Store,
+pub struct Guard<R = StoreRecords, E = AnyExecutor> {
+    records: R,
     daemon: DaemonId,
-    executor: Guarded<AnyExecutor>,
+    executor: Guarded<E>,
     watch: EngineWatch,
     lease: Lease,
     disks: Disks,
@@ -51,20 +52,20 @@ pub struct Guard {
     pace: ReportPace,
 }
 
-impl Guard {
+impl<R: Records, E: Containers + Clone> Guard<R, E> {
     /// A guard over the disks of `places`, and over the Docker engine of `executor`.
     #[must_use]
     pub fn new(
-        store: Store,
+        records: R,
         daemon: DaemonId,
-        executor: Guarded<AnyExecutor>,
+        executor: Guarded<E>,
         watch: EngineWatch,
         lease: Lease,
         floor: Floor,
         places: Vec<Disk>,
     ) -> Self {
         Self {
-            store,
+            records,
             daemon,
             executor,
             watch,
@@ -96,6 +97,7 @@ impl Guard {
             }
         };
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = trials => {}
             () = looks => {}
@@ -118,8 +120,8 @@ impl Guard {
     }
 
     async fn look_at_disks(&mut self) {
-        if self.disks.read(self.store.health()).await {
-            self.store.wakes().dispatch.wake();
+        if self.disks.read(self.records.health()).await {
+            self.records.wakes().dispatch.wake();
         }
     }
 
@@ -128,7 +130,7 @@ impl Guard {
             return;
         }
         self.next_leader_look = Instant::now() + LEADER_LOOK;
-        let asked = self.store.leaderless_for(Role::Scheduler);
+        let asked = self.records.leaderless_for(Role::Scheduler);
         // Other loops report a database that does not answer.
         if let Ok(Ok(leaderless)) = tokio::time::timeout(PUBLISH_AT_MOST, asked).await {
             let what = leaderless
@@ -139,12 +141,12 @@ impl Guard {
     }
 
     fn note(&self, kind: ProblemKind, what: Option<String>) -> bool {
-        self.store.health().note(kind, what, clock::now())
+        self.records.health().note(kind, what, clock::now())
     }
 
     fn show(&self) {
         RECONCILE_LAG.set(self.watch.lag().as_secs_f64());
-        let problems = self.store.health().problems();
+        let problems = self.records.health().problems();
         for kind in ProblemKind::ALL
             .into_iter()
             .filter(|kind| kind.pauses_claims())
@@ -156,11 +158,11 @@ impl Guard {
 
     /// Publishes the health to the other daemons if it has changed.
     async fn publish(&mut self) {
-        let problems = self.store.health().problems();
+        let problems = self.records.health().problems();
         if self.published.as_ref() == Some(&problems) {
             return;
         }
-        let write = self.store.publish_health(self.daemon);
+        let write = self.records.publish_health(self.daemon);
         let written = answered_within(PUBLISH_AT_MOST, write).await;
         let now = Instant::now().into_std();
         match written {

@@ -9,9 +9,9 @@
 //! The clock is the system's monotonic one, which stands still while the whole machine is suspended; the database
 //! refuses writes under an old fence in any case.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The last part of a lease, in which its holder no longer acts.
@@ -26,7 +26,7 @@ struct Term {
 /// A daemon's lease. Clones are the same lease.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    term: watch::Sender<Term>,
+    term: Arc<Mutex<Term>>,
 }
 
 impl Lease {
@@ -38,36 +38,38 @@ impl Lease {
             until: end(asked, length),
         };
         Self {
-            term: watch::Sender::new(term),
+            term: Arc::new(Mutex::new(term)),
         }
     }
 
     /// Records a renewal. Returns whether the lease had lapsed before: then a new tenure has begun.
     pub fn renewed(&self, asked: Instant, length: Duration) -> bool {
-        let now = Instant::now();
-        let mut lapsed = false;
-        self.term.send_modify(|term| {
-            lapsed = term.until <= now;
-            if lapsed {
-                term.number += 1;
-            }
-            term.until = term.until.max(end(asked, length));
-        });
+        let mut term = self.term.lock().unwrap_or_else(PoisonError::into_inner);
+        let lapsed = term.until <= Instant::now();
+        if lapsed {
+            term.number += 1;
+        }
+        term.until = term.until.max(end(asked, length));
         lapsed
     }
 
     /// Whether this daemon may act now.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        Instant::now() < self.term.borrow().until
+        Instant::now() < self.term().until
     }
 
     /// The right to act until the lease lapses.
     #[must_use]
     pub fn tenure(&self) -> Tenure {
-        let term = self.term.subscribe();
-        let number = term.borrow().number;
-        Tenure { number, term }
+        Tenure {
+            number: self.term().number,
+            lease: self.clone(),
+        }
+    }
+
+    fn term(&self) -> Term {
+        *self.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,29 +77,21 @@ impl Lease {
 #[derive(Debug, Clone)]
 pub struct Tenure {
     number: u64,
-    term: watch::Receiver<Term>,
+    lease: Lease,
 }
 
 impl Tenure {
     /// Whether the tenure still lasts.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        let term = *self.term.borrow();
+        let term = self.lease.term();
         term.number == self.number && Instant::now() < term.until
     }
 
-    /// Returns once the tenure is over.
+    /// Returns once the tenure is over. A renewal only makes it longer, so it needs no notice of one.
     pub async fn over(&self) {
-        let mut changes = self.term.clone();
         while self.is_held() {
-            let until = changes.borrow_and_update().until;
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                changed = changes.changed() => if changed.is_err() {
-                    // The daemon is stopping; other daemons see that in the database.
-                    tokio::time::sleep_until(until).await;
-                },
-            }
+            tokio::time::sleep_until(self.lease.term().until).await;
         }
     }
 

@@ -4,9 +4,9 @@
 //! next attempts, so a chain of stages never waits for this loop. The loop claims the rest: attempts of runs that were
 //! started or planned, and capacity freed elsewhere.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,34 +15,33 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, error_span, warn};
 use trainyard_core::id::{AttemptId, DaemonId, Fence, InstanceId, RunId};
-use trainyard_store::{Blobs, Claim, ClaimRequest, Store, Subject, Weight};
+use trainyard_executor::{AnyExecutor, Attempts};
+use trainyard_store::{Claim, ClaimRequest, Subject, Weight};
 
 use crate::attempt::allowance::Allowances;
 use crate::attempt::assignment::Assignment;
-use crate::attempt::claim_supplies::ClaimSupplies;
-use crate::attempt::sources::Sources;
 use crate::attempt::store_ledger::StoreLedger;
 use crate::attempt::supervisor::{StopSignal, Supervised, Surroundings, supervise};
 use crate::health::engine_watch::EngineWatch;
 use crate::health::guarded::Guarded;
 use crate::health::lease::{Lease, Tenure};
 use crate::health::panics::panic_text;
+use crate::records::{Records, StoreRecords};
+use crate::tasks;
 
 /// The longest time between two passes, in case every wake is lost.
 const TICK: Duration = Duration::from_secs(2);
 
 /// Claims and starts. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Dispatcher {
-    shared: Arc<Shared>,
+pub struct Dispatcher<R = StoreRecords, E = AnyExecutor> {
+    shared: Arc<Shared<R, E>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    store: Store,
-    blobs: Blobs,
-    sources: Sources,
-    surroundings: Surroundings,
+struct Shared<R, E> {
+    records: R,
+    surroundings: Surroundings<E>,
     request: ClaimRequest,
     allowances: Allowances,
     instance: InstanceId,
@@ -53,7 +52,7 @@ struct Shared {
     has_adopted: CancellationToken,
     shutdown: CancellationToken,
     /// The attempts that this daemon supervises.
-    board: Mutex<HashMap<AttemptId, Supervision>>,
+    board: Mutex<BTreeMap<AttemptId, Supervision>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +65,7 @@ struct Supervision {
     unsupervised: CancellationToken,
 }
 
-impl Dispatcher {
+impl<R: Records, E: Attempts + Clone + 'static> Dispatcher<R, E> {
     /// A dispatcher that claims by `request`. Supervision ends at `shutdown`, and when the lease lapses.
     #[must_use]
     #[expect(
@@ -74,10 +73,8 @@ impl Dispatcher {
         reason = "each is a part of its own, wired once"
     )]
     pub fn new(
-        store: Store,
-        blobs: Blobs,
-        sources: Sources,
-        surroundings: Surroundings,
+        records: R,
+        surroundings: Surroundings<E>,
         instance: InstanceId,
         request: ClaimRequest,
         allowances: Allowances,
@@ -86,9 +83,7 @@ impl Dispatcher {
         shutdown: CancellationToken,
     ) -> Self {
         let shared = Shared {
-            store,
-            blobs,
-            sources,
+            records,
             surroundings,
             request,
             allowances,
@@ -110,24 +105,26 @@ impl Dispatcher {
     pub async fn run(self) {
         let shared = &self.shared;
         tokio::select! {
-            () = shared.has_adopted.cancelled() => {}
+            biased;
             () = shared.shutdown.cancelled() => {}
+            () = shared.has_adopted.cancelled() => {}
         }
-        let mut wake = shared.store.wakes().dispatch.subscribe();
+        let mut wake = shared.records.wakes().dispatch.subscribe();
         while !shared.shutdown.is_cancelled() {
             let wait = match self.pass().await {
                 Ok(_) => TICK,
                 Err(error) => {
                     let now = Instant::now().into_std();
-                    shared.store.health().note_refusal(&error, now);
+                    shared.records.health().note_refusal(&error, now);
                     error!(%error, "attempts could not be claimed; will retry");
                     Duration::from_millis(500)
                 }
             };
             tokio::select! {
+                biased;
+                () = shared.shutdown.cancelled() => {}
                 () = wake.woken() => {}
                 () = tokio::time::sleep(wait) => {}
-                () = shared.shutdown.cancelled() => {}
             }
         }
         shared.supervisors.close();
@@ -142,7 +139,7 @@ impl Dispatcher {
         if !self.shared.lease.is_held() {
             return Ok(0);
         }
-        let claims = self.shared.store.claim(&self.shared.request).await?;
+        let claims = self.shared.records.claim(&self.shared.request).await?;
         let count = claims.len();
         self.start_supervisors(claims);
         Ok(count)
@@ -193,7 +190,8 @@ impl Dispatcher {
                 }
                 dispatcher.forget(attempt, fence);
             };
-            self.shared.supervisors.spawn(work.instrument(span));
+            let task = tasks::task(work.instrument(span));
+            self.shared.supervisors.spawn(task);
         }
     }
 
@@ -203,7 +201,7 @@ impl Dispatcher {
         let reason = format!("its supervisor panicked: {text}");
         let recorded = self
             .shared
-            .store
+            .records
             .record_trouble(Subject::Run(run), "supervision", &reason, Weight::Suspect)
             .await;
         if let Err(error) = recorded {
@@ -215,24 +213,15 @@ impl Dispatcher {
     async fn supervise(&self, claim: Claim, signal: &StopSignal, tenure: &Tenure) {
         let shared = &self.shared;
         let ledger = StoreLedger {
-            store: &shared.store,
-            blobs: &shared.blobs,
+            records: &shared.records,
             claim: &claim,
             request: &shared.request,
             allowances: &shared.allowances,
         };
         let assignment = assignment(shared.instance, &claim);
-        // Until the container is gone: the next stage has usually started by then, and shares the archive.
-        let source = OnceLock::new();
-        let supplies = ClaimSupplies::new(
-            &shared.store,
-            &shared.blobs,
-            &shared.sources,
-            &source,
-            &claim,
-            &assignment,
-        )
-        .await;
+        // Until the container is gone: the next stage has usually started by then, and shares the source archive.
+        let held = R::Held::default();
+        let supplies = shared.records.supplies(&claim, &assignment, &held).await;
         let executor = shared.surroundings.executor.clone();
         let executor = Guarded::new(executor, shared.watch.clone()).during(tenure.clone());
         let surroundings = shared.surroundings.with_executor(executor);
@@ -323,7 +312,7 @@ impl Dispatcher {
         }
     }
 
-    fn board(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, Supervision>> {
+    fn board(&self) -> std::sync::MutexGuard<'_, BTreeMap<AttemptId, Supervision>> {
         self.shared
             .board
             .lock()

@@ -16,13 +16,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use trainyard_executor::{AnyExecutor, Attempts};
 use trainyard_store::fleet::metrics::{ATTEMPTS_ADOPTED, LEASES_LOST};
-use trainyard_store::{ClaimRequest, Error, Store, answered_within};
+use trainyard_store::{ClaimRequest, Error, answered_within};
 
 use crate::health::leadership::Leadership;
 use crate::health::lease::Lease;
 use crate::health::neighbours::Neighbours;
 use crate::loops::dispatcher::Dispatcher;
+use crate::records::{Records, StoreRecords};
 
 /// The time between two renewals: a third of the lease.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -51,9 +53,9 @@ const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Keeps the attempts of one daemon.
 #[derive(Debug)]
-pub struct Keeper {
-    store: Store,
-    dispatcher: Dispatcher,
+pub struct Keeper<R = StoreRecords, E = AnyExecutor> {
+    records: R,
+    dispatcher: Dispatcher<R, E>,
     lease: Lease,
     lease_length: Duration,
     leadership: Leadership,
@@ -63,18 +65,18 @@ pub struct Keeper {
     lapsed: Notify,
 }
 
-impl Keeper {
+impl<R: Records, E: Attempts + Clone + 'static> Keeper<R, E> {
     /// A keeper next to `dispatcher`.
     #[must_use]
     pub fn new(
-        store: Store,
-        dispatcher: Dispatcher,
+        records: R,
+        dispatcher: Dispatcher<R, E>,
         lease: Lease,
         lease_length: Duration,
         leadership: Leadership,
     ) -> Self {
         Self {
-            store,
+            records,
             dispatcher,
             lease,
             lease_length,
@@ -89,9 +91,10 @@ impl Keeper {
     /// that is held up does not cost the lease.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
             () = self.renew_in_time() => {}
             () = self.look_in_time() => {}
-            () = shutdown.cancelled() => {}
         }
     }
 
@@ -117,7 +120,7 @@ impl Keeper {
     async fn look_in_time(&self) {
         let mut next_full = Instant::now();
         let mut next_report = Instant::now() + REPORT_EVERY;
-        let mut wake = self.store.wakes().supervise.subscribe();
+        let mut wake = self.records.wakes().supervise.subscribe();
         loop {
             if let Err(problem) = self.pass_stops_on().await {
                 warn!(error = %problem, "stop requests could not be read; will retry");
@@ -136,8 +139,9 @@ impl Keeper {
                 }
             }
             tokio::select! {
-                () = wake.woken() => {}
+                biased;
                 () = self.lapsed.notified() => next_full = Instant::now(),
+                () = wake.woken() => {}
                 () = tokio::time::sleep_until(next_full) => {}
             }
         }
@@ -150,7 +154,7 @@ impl Keeper {
     pub async fn renew(&self) -> Result<(), Error> {
         let daemon = self.dispatcher.daemon();
         let asked = Instant::now();
-        let renewal = self.store.renew_leases(daemon, self.lease_length);
+        let renewal = self.records.renew_leases(daemon, self.lease_length);
         answered_within(ANSWER_WITHIN, renewal).await?;
         if self.lease.renewed(asked, self.lease_length) {
             LEASES_LOST.add(1);
@@ -158,7 +162,7 @@ impl Keeper {
             self.has_lapsed.store(true, Ordering::Relaxed);
             self.lapsed.notify_one();
         }
-        let roles = self.store.lead(daemon, self.lease_length);
+        let roles = self.records.lead(daemon, self.lease_length);
         self.leadership
             .set(answered_within(ANSWER_WITHIN, roles).await?);
         Ok(())
@@ -187,11 +191,11 @@ impl Keeper {
             ATTEND_WITHIN
         };
         let attended = self.dispatcher.supervised();
-        let ended = self.store.ended_before(&attended, KNOWN_WITHIN);
+        let ended = self.records.ended_before(&attended, KNOWN_WITHIN);
         for attempt in answered_within(ANSWER_WITHIN, ended).await? {
             self.dispatcher.stop_supervising_ended(attempt);
         }
-        let leases = self.store.leases_of_others(request.daemon);
+        let leases = self.records.leases_of_others(request.daemon);
         let leases = answered_within(ANSWER_WITHIN, leases).await?;
         let spared = self
             .neighbours
@@ -199,7 +203,7 @@ impl Keeper {
             .unwrap_or_else(PoisonError::into_inner)
             .observe(&leases, Instant::now());
         let adopted = self
-            .store
+            .records
             .adoptable(request, &attended, attend_within, &spared);
         let adopted = answered_within(TAKE_OVER_WITHIN, adopted).await?;
         ATTEMPTS_ADOPTED.add(adopted.len() as u64);
@@ -220,7 +224,7 @@ impl Keeper {
     /// Reports attempts that daemons that are gone left on Docker engines that this one does not reach: it
     /// cannot adopt them.
     async fn report_left_behind(&self) -> Result<(), Error> {
-        let left = self.store.left_behind(self.dispatcher.request());
+        let left = self.records.left_behind(self.dispatcher.request());
         for claim in answered_within(ANSWER_WITHIN, left).await? {
             warn!(
                 run.id = %claim.run,
@@ -234,7 +238,7 @@ impl Keeper {
     }
 
     async fn pass_stops_on(&self) -> Result<(), Error> {
-        let requests = self.store.stop_requests(self.dispatcher.daemon());
+        let requests = self.records.stop_requests(self.dispatcher.daemon());
         for request in answered_within(ANSWER_WITHIN, requests).await? {
             if let Some(signal) = self.dispatcher.signal(request.attempt) {
                 signal.stop(request.why);

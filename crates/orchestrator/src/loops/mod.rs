@@ -22,6 +22,7 @@
 //! [`leadership`]: crate::health::leadership
 //! [`lease`]: crate::health::lease
 
+pub mod attempt_loops;
 mod branch_failure;
 pub mod dag_reading;
 pub mod dispatcher;
@@ -46,23 +47,16 @@ use trainyard_core::id::{DaemonId, InstanceId};
 use trainyard_core::name::PoolName;
 use trainyard_executor::{AnyExecutor, Containers};
 use trainyard_forge::Git;
-use trainyard_store::{Blobs, ClaimCapacity, ClaimRequest, ProblemKind, Retention, Store};
+use trainyard_store::{Blobs, ClaimCapacity, Retention, Store};
 
-use crate::attempt::allowance::Allowances;
 use crate::attempt::sources::Sources;
 use crate::attempt::supervisor::Surroundings;
-use crate::clock;
-use crate::health::engine_watch::EngineWatch;
-use crate::health::guard::Guard;
-use crate::health::guarded::Guarded;
 use crate::health::leadership::Leadership;
-use crate::health::lease::Lease;
 use crate::health::space::{Disk, Floor};
-use crate::loops::dispatcher::Dispatcher;
-use crate::loops::keeper::{Keeper, TICK};
+use crate::loops::attempt_loops::AttemptLoops;
 use crate::loops::pruner::Pruner;
-use crate::loops::sweeper::Sweeper;
 use crate::loops::watcher::Watcher;
+use crate::records::StoreRecords;
 
 /// How long the loops may take to finish their work when the daemon stops.
 const LAST_STEPS: Duration = Duration::from_secs(4);
@@ -72,10 +66,10 @@ const LAST_REMOVALS: Duration = Duration::from_secs(3);
 
 /// The settings of a daemon's loops.
 #[derive(Debug, Clone)]
-pub struct LoopOptions {
+pub struct LoopOptions<E = AnyExecutor> {
     pub instance: InstanceId,
     pub daemon: DaemonId,
-    pub surroundings: Surroundings,
+    pub surroundings: Surroundings<E>,
     /// The id of the Docker engine, where it has one.
     pub engine_id: Option<String>,
     /// How many attempts run at the same time, and the pools.
@@ -133,72 +127,27 @@ impl Loops {
             git,
             options,
         } = self;
-        debug_assert!(
-            options.lease >= 2 * TICK,
-            "a lease must outlive a missed renewal"
-        );
-        let executor: AnyExecutor = options.surroundings.executor.clone();
-        let sources = Sources::new(options.sources, git.clone(), store.clone());
+        let executor = options.surroundings.executor.clone();
+        let sources = Sources::new(options.sources.clone(), git.clone(), store.clone());
         if let Err(error) = sources.clear().await {
             warn!(%error, "source archives that an earlier daemon left were not removed");
         }
-        let lease = Lease::new(options.leased_at, options.lease);
+        let daemon = options.daemon;
         let leadership = Leadership::new();
-        let watch = {
-            let store = store.clone();
-            EngineWatch::new(options.daemon, options.engine_id.clone(), move |trouble| {
-                let health = store.health();
-                health.note(ProblemKind::Engine, trouble, clock::now());
-                store.wakes().dispatch.wake();
-            })
-        };
-        let guarded = Guarded::new(executor.clone(), watch.clone());
-        let guard = Guard::new(
-            store.clone(),
-            options.daemon,
-            guarded.clone(),
-            watch.clone(),
-            lease.clone(),
-            options.floor,
-            options.places,
-        );
-        let pools: Vec<PoolName> = options.capacity.pools_total.keys().cloned().collect();
-        let request = ClaimRequest {
-            daemon: options.daemon,
-            executor: executor.kind().to_owned(),
-            engine: options.engine_id,
-            capacity: options.capacity,
-        };
-        let dispatcher = Dispatcher::new(
-            store.clone(),
-            blobs.clone(),
-            sources.clone(),
-            options.surroundings,
-            options.instance,
-            request,
-            Allowances::new(options.artifacts_of_a_run),
-            lease.clone(),
-            watch,
-            shutdown.clone(),
-        );
         let pruner = Pruner {
             store: store.clone(),
-            blobs,
-            sources,
+            blobs: blobs.clone(),
+            sources: sources.clone(),
             git: git.clone(),
             executor: executor.clone(),
             rule: options.retention,
             leadership: leadership.clone(),
         };
-        let keeper = Keeper::new(
-            store.clone(),
-            dispatcher.clone(),
-            lease.clone(),
-            options.lease,
-            leadership.clone(),
-        );
-        let sweeper = Sweeper::new(store.clone(), guarded, dispatcher.clone(), lease);
+        let pools: Vec<PoolName> = options.capacity.pools_total.keys().cloned().collect();
         let watcher = Watcher::new(store.clone(), git, pools);
+        let records = StoreRecords::new(store.clone(), blobs, sources);
+        let attempt_loops =
+            AttemptLoops::new(records, options, leadership.clone(), shutdown.clone());
         let mut loops: JoinSet<&'static str> = JoinSet::new();
         let stop = || shutdown.clone();
         let listener = store.clone();
@@ -206,11 +155,7 @@ impl Loops {
         spawn(&mut loops, "notification", async move {
             listener.listen(stopped.cancelled()).await;
         });
-        spawn(&mut loops, "planner", planner::run(store.clone(), stop()));
-        spawn(&mut loops, "dispatcher", dispatcher.run());
-        spawn(&mut loops, "keeper", keeper.run(stop()));
-        spawn(&mut loops, "sweeper", sweeper.run(stop()));
-        spawn(&mut loops, "guard", guard.run(stop()));
+        attempt_loops.run(|name, work| spawn(&mut loops, name, work));
         spawn(
             &mut loops,
             "scheduler",
@@ -246,7 +191,7 @@ impl Loops {
         if !matches!(removed.await, Ok(Ok(()))) {
             info!("Docker did not remove the networks of repos; the next daemon uses them");
         }
-        if let Err(problem) = store.stop_daemon(options.daemon).await {
+        if let Err(problem) = store.stop_daemon(daemon).await {
             info!(error = %problem, "could not record that this daemon stopped; its lease will expire instead");
         }
         unasked.map_or(Ok(()), Err)

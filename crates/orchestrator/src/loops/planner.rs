@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use trainyard_core::Timestamp;
-use trainyard_store::{Error, NextWake, Store};
+use trainyard_store::{Error, NextWake};
+
+use crate::records::Records;
 
 /// How many runs one pass plans at once.
 const RUNS_AT_ONCE: u32 = 200;
@@ -18,15 +20,15 @@ const RUNS_AT_ONCE: u32 = 200;
 const TICK: Duration = Duration::from_secs(2);
 
 /// Runs until `shutdown`.
-pub async fn run(store: Store, shutdown: CancellationToken) {
-    let mut wake = store.wakes().plan.subscribe();
+pub async fn run(records: impl Records, shutdown: CancellationToken) {
+    let mut wake = records.wakes().plan.subscribe();
     let mut shown = None;
     let mut left = 0;
     loop {
-        let wait = match pass(&store).await {
+        let wait = match pass(&records).await {
             Ok(next) => {
                 report_left(&mut left, next.left);
-                heed_clock(&store, &mut shown, next.now).await;
+                heed_clock(&records, &mut shown, next.now).await;
                 next.wait.map_or(TICK, |wait| wait.min(TICK))
             }
             Err(error) => {
@@ -35,9 +37,10 @@ pub async fn run(store: Store, shutdown: CancellationToken) {
             }
         };
         tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
             () = wake.woken() => {}
             () = tokio::time::sleep(wait) => {}
-            () = shutdown.cancelled() => return,
         }
     }
 }
@@ -58,12 +61,12 @@ fn report_left(before: &mut u64, now: u64) {
 
 /// Plans everything that waits again if the database's clock shows less than before, or may: its value before this
 /// daemon's start is not known.
-async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp) {
+async fn heed_clock(records: &impl Records, shown: &mut Option<Timestamp>, now: Timestamp) {
     if shown.is_none_or(|before| now < before) {
         if let Some(before) = shown {
             warn!(%before, %now, "the database's clock went back; planning again all runs that wait for a time");
         }
-        if let Err(error) = store.look_again().await {
+        if let Err(error) = records.look_again().await {
             error!(%error, "runs that wait for a time could not be planned again; will retry");
             return;
         }
@@ -76,13 +79,13 @@ async fn heed_clock(store: &Store, shown: &mut Option<Timestamp>, now: Timestamp
 /// # Errors
 /// The database does not answer, or refuses a run; the others are planned. A run that cannot be
 /// planned is quarantined.
-pub async fn pass(store: &Store) -> Result<NextWake, Error> {
+pub async fn pass(records: &impl Records) -> Result<NextWake, Error> {
     loop {
-        let due = store.due_runs(RUNS_AT_ONCE).await?;
+        let due = records.due_runs(RUNS_AT_ONCE).await?;
         let count = due.len();
         let mut trouble = None;
         for run in due {
-            match store.plan(run).await {
+            match records.plan(run).await {
                 Ok(advanced) => debug!(%run, effects = advanced.effects.len(), "planned"),
                 // The store quarantines the run; the others go on.
                 Err(problem @ Error::Corrupt { .. }) => {
@@ -96,7 +99,7 @@ pub async fn pass(store: &Store) -> Result<NextWake, Error> {
             return Err(problem);
         }
         if count < RUNS_AT_ONCE as usize {
-            return store.next_wake().await;
+            return records.next_wake().await;
         }
     }
 }

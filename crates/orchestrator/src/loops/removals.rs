@@ -2,86 +2,99 @@
 //! over just one container.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::warn;
 use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Containers, Handle, Listed, Status};
-use trainyard_store::Store;
+use trainyard_executor::{Attempts, Containers as _, Handle, Listed, Status};
 
 use crate::health::guarded::Guarded;
+use crate::records::Records;
+use crate::tasks;
 
 /// How many containers are removed at the same time.
 const AT_ONCE: usize = 16;
 
 /// Removes containers, and records that they are gone.
 #[derive(Debug)]
-pub(crate) struct Removals {
-    store: Store,
-    executor: Guarded<AnyExecutor>,
+pub(crate) struct Removals<R, E> {
+    records: R,
+    executor: Guarded<E>,
     /// How long a program that still runs has between SIGTERM and SIGKILL.
     grace: Duration,
     turns: Arc<Semaphore>,
-    tasks: JoinSet<AttemptId>,
-    under_way: HashSet<AttemptId>,
+    tasks: JoinSet<()>,
+    under_way: Arc<Mutex<HashSet<AttemptId>>>,
 }
 
-impl Removals {
-    pub(crate) fn new(store: Store, executor: Guarded<AnyExecutor>, grace: Duration) -> Self {
+impl<R: Records, E: Attempts + Clone + 'static> Removals<R, E> {
+    pub(crate) fn new(records: R, executor: Guarded<E>, grace: Duration) -> Self {
         Self {
-            store,
+            records,
             executor,
             grace,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: JoinSet::new(),
-            under_way: HashSet::new(),
+            under_way: Arc::default(),
         }
     }
 
     /// Begins to remove a container, unless its removal is in progress. A program that still runs is stopped first.
     pub(crate) fn begin(&mut self, container: Listed) {
         let Listed { handle, status, .. } = container;
-        if !self.under_way.insert(handle.attempt) {
+        let Some(under_way) = Removing::begin(&self.under_way, handle.attempt) else {
             return;
-        }
-        let (store, executor) = (self.store.clone(), self.executor.clone());
+        };
+        let (records, executor) = (self.records.clone(), self.executor.clone());
         let (turns, grace) = (Arc::clone(&self.turns), self.grace);
-        self.tasks.spawn(async move {
+        self.tasks.spawn(tasks::task(async move {
             let attempt = handle.attempt;
             // The semaphore is never closed; if it were, the removal would only come sooner.
             let _turn = turns.acquire().await;
-            if let Err(error) = remove(&store, &executor, &handle, &status, grace).await {
+            if let Err(error) = remove(&records, &executor, &handle, &status, grace).await {
                 warn!(%attempt, error, "a finished container was not removed; will retry");
             }
-            attempt
-        });
+            drop(under_way);
+        }));
     }
 
-    /// Waits for the removals in progress, for `at_most`.
+    /// Waits for the removals in progress, for `at_most`. Slower removals go on.
     pub(crate) async fn settle(&mut self, at_most: Duration) {
-        let settled = async {
-            while let Some(done) = self.tasks.join_next().await {
-                match done {
-                    Ok(attempt) => {
-                        self.under_way.remove(&attempt);
-                    }
-                    // It is not known which task panicked: every removal that is no longer in progress
-                    // may begin again.
-                    Err(_) => self.under_way.clear(),
-                }
-            }
-        };
-        // Slower removals go on.
+        let settled = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(at_most, settled).await;
     }
 }
 
+/// A removal in progress. It may begin again once this is dropped, also by a panic.
+struct Removing {
+    attempt: AttemptId,
+    all: Arc<Mutex<HashSet<AttemptId>>>,
+}
+
+impl Removing {
+    fn begin(all: &Arc<Mutex<HashSet<AttemptId>>>, attempt: AttemptId) -> Option<Self> {
+        let all = Arc::clone(all);
+        let is_new = lock(&all).insert(attempt);
+        is_new.then_some(Self { attempt, all })
+    }
+}
+
+impl Drop for Removing {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.attempt);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn remove(
-    store: &Store,
-    executor: &Guarded<AnyExecutor>,
+    records: &impl Records,
+    executor: &Guarded<impl Attempts>,
     handle: &Handle,
     status: &Status,
     grace: Duration,
@@ -92,6 +105,6 @@ async fn remove(
     }
     let removed = executor.remove(handle).await;
     removed.map_err(|error| error.to_string())?;
-    let noted = store.mark_removed(handle.attempt).await;
+    let noted = records.mark_removed(handle.attempt).await;
     noted.map_err(|error| error.to_string())
 }

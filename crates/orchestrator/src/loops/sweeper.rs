@@ -15,14 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use trainyard_core::id::AttemptId;
-use trainyard_executor::{AnyExecutor, Containers, Listed, Status};
-use trainyard_store::{Error, Store};
+use trainyard_executor::{AnyExecutor, Attempts, Containers as _, Listed, Status};
+use trainyard_store::Error;
 
 use crate::health::guarded::Guarded;
 use crate::health::lease::Lease;
 use crate::loops::dispatcher::Dispatcher;
 use crate::loops::keeper::TICK;
 use crate::loops::removals::Removals;
+use crate::records::{Records, StoreRecords};
 
 /// How long a container unknown to the database is left alone: its row may be about to be committed.
 const STRANGER_GRACE: Duration = Duration::from_secs(60);
@@ -35,29 +36,29 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Compares the containers of one Docker engine with the database.
 #[derive(Debug)]
-pub struct Sweeper {
-    store: Store,
-    executor: Guarded<AnyExecutor>,
-    dispatcher: Dispatcher,
+pub struct Sweeper<R = StoreRecords, E = AnyExecutor> {
+    records: R,
+    executor: Guarded<E>,
+    dispatcher: Dispatcher<R, E>,
     lease: Lease,
-    removals: Removals,
+    removals: Removals<R, E>,
     strangers: HashMap<AttemptId, Instant>,
     /// Unknown containers that were reported and do not run.
     reported: HashSet<AttemptId>,
 }
 
-impl Sweeper {
+impl<R: Records, E: Attempts + Clone + 'static> Sweeper<R, E> {
     /// A sweeper next to `dispatcher`.
     #[must_use]
     pub fn new(
-        store: Store,
-        executor: Guarded<AnyExecutor>,
-        dispatcher: Dispatcher,
+        records: R,
+        executor: Guarded<E>,
+        dispatcher: Dispatcher<R, E>,
         lease: Lease,
     ) -> Self {
-        let removals = Removals::new(store.clone(), executor.clone(), dispatcher.grace());
+        let removals = Removals::new(records.clone(), executor.clone(), dispatcher.grace());
         Self {
-            store,
+            records,
             executor,
             dispatcher,
             lease,
@@ -77,8 +78,9 @@ impl Sweeper {
                 tokio::time::sleep(TICK).await;
             };
             tokio::select! {
-                () = looked => {}
+                biased;
                 () = shutdown.cancelled() => return,
+                () = looked => {}
             }
         }
     }
@@ -90,7 +92,7 @@ impl Sweeper {
     pub async fn pass(&mut self) -> Result<(), Error> {
         // Read before the listing: an attempt that ends later may well have a container that is not in it.
         let request = self.dispatcher.request();
-        let unremoved = self.store.unremoved(request, NOTED_AT_ONCE).await?;
+        let unremoved = self.records.unremoved(request, NOTED_AT_ONCE).await?;
         match self.executor.list().await {
             Ok(listed) => {
                 self.note_removed(unremoved, &listed).await?;
@@ -115,7 +117,7 @@ impl Sweeper {
             .filter(|attempt| {
                 !there.contains(attempt) && self.dispatcher.signal(*attempt).is_none()
             });
-        let notes = gone.map(|attempt| self.store.mark_removed(attempt));
+        let notes = gone.map(|attempt| self.records.mark_removed(attempt));
         futures_util::future::try_join_all(notes).await?;
         Ok(())
     }
@@ -136,7 +138,7 @@ impl Sweeper {
                 signal.inspect();
             }
         }
-        let known = self.store.known_attempts(&attempts).await?;
+        let known = self.records.known_attempts(&attempts).await?;
         for container in listed {
             if !self.lease.is_held() {
                 return Ok(());

@@ -42,8 +42,8 @@ macro_rules! concerns {
             pub(crate) outbox: Arc<Outbox>,
         }
 
-        impl Wakes {
-            pub(crate) fn new() -> Self {
+        impl Default for Wakes {
+            fn default() -> Self {
                 let outbox = Arc::new(Outbox::default());
                 Self {
                     $($field: Wake::new(Concern::$variant, Arc::clone(&outbox)),)*
@@ -51,7 +51,9 @@ macro_rules! concerns {
                     outbox,
                 }
             }
+        }
 
+        impl Wakes {
             #[must_use]
             pub fn of(&self, concern: Concern) -> &Wake {
                 match concern { $(Concern::$variant => &self.$field,)* }
@@ -184,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wake_between_two_waits_is_not_lost() {
-        let wakes = Wakes::new();
+        let wakes = Wakes::default();
         let mut woken = wakes.plan.subscribe();
         wakes.plan.wake();
         wakes.plan.wake();
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_changes_that_wait_to_be_sent_have_a_bound() {
-        let wakes = Wakes::new();
+        let wakes = Wakes::default();
         for run in 0..TOPICS_AT_MOST as i64 {
             wakes.topics.changed(Topic::Run(RunId(run)));
         }

@@ -30,9 +30,6 @@ use crate::runs::step::take_step;
 use crate::store::{Core, Store};
 use crate::triggers::dags::PinnedDag;
 
-/// How long a queued run waits until it is planned again without a wake.
-const QUEUED_LOOK: Duration = Duration::from_secs(60);
-
 /// The result of advancing a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Advanced {
@@ -216,14 +213,7 @@ fn add_step(
     step: Step,
     now: Timestamp,
 ) {
-    let wake_at = match &run.phase {
-        RunPhase::Queued => {
-            let later = locked.wake_at.filter(|at| *at > now);
-            Some(later.unwrap_or(now + QUEUED_LOOK))
-        }
-        RunPhase::Running { .. } => step.wake_at.map(whole_micros),
-        RunPhase::Finished { .. } => None,
-    };
+    let wake_at = step.due(&run, locked.wake_at, now).map(whole_micros);
     let is_abandoned = |event: &&Event| matches!(event, Event::AttemptAbandoned { .. });
     let lost = step.applied.iter().filter(is_abandoned).count();
     let has_changed = !step.applied.is_empty() || !step.effects.is_empty();

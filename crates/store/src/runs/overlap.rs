@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
-use trainyard_core::event::Event;
 use trainyard_core::id::{DagId, DagVersionId, RunId};
-use trainyard_core::overlap::{Verdict, judge};
-use trainyard_core::run::CancelledBy;
+use trainyard_core::overlap::judge;
 use trainyard_failpoint::Point;
 
 use crate::db::encoding;
@@ -104,16 +102,7 @@ pub(crate) async fn judge_in(
         let cancelling = those(|run| !run.waits && run.is_cancelling);
         let waiting = those(|run| run.waits && !run.is_cancelling);
         for verdict in judge(rule, &active, &cancelling, &waiting) {
-            let (run, event) = match verdict {
-                Verdict::Start(run) => (run, Event::RunStarted),
-                Verdict::Skip { run, because_of } => (run, Event::RunSkipped { because_of }),
-                Verdict::Cancel { run, newer } => (
-                    run,
-                    Event::CancelRequested {
-                        by: CancelledBy::Newer(newer),
-                    },
-                ),
-            };
+            let (run, event) = verdict.event();
             work.entry(run).or_default().events.push(event);
         }
     }

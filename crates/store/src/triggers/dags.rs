@@ -33,7 +33,7 @@ pub struct PinnedDag {
     pub path: String,
     pub dag: Arc<Dag>,
     /// About how many bytes it takes in memory.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
 }
 
 /// About how many bytes a decoded stage takes, apart from its texts.

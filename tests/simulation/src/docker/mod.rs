@@ -24,7 +24,7 @@ use crate::behaviour::{Behaviour, Image};
 use crate::engine::{Asker, Engine, Id, Life, Refusal};
 use crate::held;
 use crate::network::exchange;
-use crate::process::{Peer, Process};
+use crate::process::{self, Peer, Process};
 use crate::settings::Mutation;
 use crate::world::{Invariant, World};
 
@@ -53,7 +53,6 @@ pub(crate) struct Docker {
     process: Arc<Process>,
     /// Containers that this process created and has not started.
     fresh: Arc<Mutex<BTreeSet<Id>>>,
-    claim: Option<Arc<Claim>>,
 }
 
 impl Docker {
@@ -62,15 +61,6 @@ impl Docker {
             engine,
             process,
             fresh: Arc::default(),
-            claim: None,
-        }
-    }
-
-    /// The same client for the supervisor of one claim.
-    pub(crate) fn under(&self, claim: Arc<Claim>) -> Self {
-        Self {
-            claim: Some(claim),
-            ..self.clone()
         }
     }
 
@@ -85,7 +75,7 @@ impl Docker {
         effect: impl FnOnce(&Arc<Engine>, Asker) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Trouble> {
         let engine = Arc::clone(&self.engine);
-        let fence = self.claim.as_ref().map(|claim| claim.fence);
+        let fence = process::claim().map(|claim| claim.fence);
         let fails = self.world().strikes(|weather| weather.engine_error);
         let too_late = fails && self.world().draw(|random| random.chance(500));
         let said = exchange(
@@ -107,7 +97,7 @@ impl Docker {
 
     /// A call that changes something: not for those who were fenced off.
     fn acts(&self, what: &str) {
-        if let Some(claim) = &self.claim {
+        if let Some(claim) = process::claim() {
             self.world().note(|| {
                 let attempt = crate::engine::short(claim.attempt);
                 format!(
@@ -340,7 +330,7 @@ impl Attempts for Docker {
         _request: &ImageRequest,
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<PreparedImage, Error> {
-        let image = self.claim.as_ref().map_or(Image::Ready, |claim| {
+        let image = process::claim().map_or(Image::Ready, |claim| {
             Behaviour::at(self.world().seed, claim.run, &claim.stage, claim.number).image
         });
         if image == Image::Slow {

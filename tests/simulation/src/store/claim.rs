@@ -1,51 +1,37 @@
 //! Claims: waiting attempts get capacity and an owner, and attempts without a living owner get a new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use trainyard_core::Timestamp;
 use trainyard_core::admit::{Capacity, Waiting, admit};
 use trainyard_core::adopted::Adopted;
-use trainyard_core::dag::Dag;
 use trainyard_core::event::Event;
-use trainyard_core::id::{AttemptId, DaemonId, Fence, RepoId, RunId};
+use trainyard_core::id::{AttemptId, DaemonId, RepoId, RunId};
 use trainyard_core::name::PoolName;
-use trainyard_core::outcome::{Outcome, Reason};
-use trainyard_core::run::{AttemptRef, AttemptState, Run};
+use trainyard_core::outcome::Outcome;
+use trainyard_core::run::{AttemptRef, AttemptState};
 use trainyard_core::stage::{RunOn, StageIndex};
-use trainyard_core::{Timestamp, transition::apply};
-use uuid::Uuid;
+use trainyard_core::transition::apply;
+use trainyard_store::{Claim, ClaimRequest, StopRequest};
 
 use super::{AttemptRow, SLOTS, Store};
 use crate::engine::short;
 use crate::settings::Mutation;
 use crate::world::Invariant;
 
-/// How long after a claim its own daemon is given to attend to it, before it counts as forgotten.
-const ATTEND_WITHIN: Duration = Duration::from_secs(60);
-
-/// One claimed attempt with all that is needed to run it.
-#[derive(Debug, Clone)]
-pub(crate) struct Claimed {
-    pub(crate) attempt: AttemptId,
-    pub(crate) fence: Fence,
-    pub(crate) reference: AttemptRef,
-    pub(crate) run: Arc<Run>,
-    pub(crate) dag: Arc<Dag>,
-    pub(crate) adopted: Option<Adopted>,
-}
-
 impl Store {
     /// Claims what there is capacity for.
-    pub(crate) fn claim(&mut self, daemon: DaemonId) -> Vec<Claimed> {
+    pub(crate) fn claim(&mut self, request: &ClaimRequest) -> Vec<Claim> {
+        let daemon = request.daemon;
         if !self.lives(daemon) {
             return Vec::new();
         }
         let (ids, waiting) = self.waiting();
         let before = self.held_by(daemon);
-        let capacity = self.free(daemon);
-        let granted = admit(&waiting, capacity);
-        let claimed: Vec<Claimed> = granted
+        let granted = admit(&waiting, self.free(request));
+        let claimed: Vec<Claim> = granted
             .into_iter()
             .filter_map(|place| self.claim_one(daemon, ids[place]))
             .collect();
@@ -72,10 +58,13 @@ impl Store {
         queued.unzip()
     }
 
-    fn free(&self, daemon: DaemonId) -> Capacity {
+    fn free(&self, request: &ClaimRequest) -> Capacity {
+        let capacity = &request.capacity;
+        let held = self.held_by(request.daemon);
         let mut free = Capacity {
-            slots: SLOTS.saturating_sub(self.held_by(daemon)),
-            pools: self.pools.clone(),
+            slots: capacity.slots_total.saturating_sub(held),
+            pools: capacity.pools_total.clone(),
+            stages_of_a_repo: capacity.stages_of_a_repo,
             ..Capacity::default()
         };
         for row in self.held_rows() {
@@ -94,9 +83,7 @@ impl Store {
     }
 
     fn held_rows(&self) -> impl Iterator<Item = &AttemptRow> {
-        self.attempts
-            .values()
-            .filter(|row| row.owner.is_some() && !row.ended)
+        self.attempts.values().filter(|row| row.is_held())
     }
 
     fn held_by(&self, daemon: DaemonId) -> u32 {
@@ -104,16 +91,13 @@ impl Store {
         u32::try_from(self.held_rows().filter(own).count()).unwrap_or(u32::MAX)
     }
 
-    /// Each DAG is of a repo of its own.
     fn repo_of(&self, run: RunId) -> RepoId {
-        let place = self.runs.get(&run).map_or(0, |run| run.dag_place);
-        RepoId(Uuid::from_u128(place as u128))
+        self.runs[&run].pinned.repo
     }
 
     fn pools_of(&self, row: &AttemptRow) -> BTreeMap<PoolName, u32> {
-        let run = self.runs.get(&row.run);
-        run.map(|run| run.dag.stage(row.reference.stage).program().pools.clone())
-            .unwrap_or_default()
+        let dag = &self.runs[&row.run].pinned.dag;
+        dag.stage(row.reference.stage).program().pools.clone()
     }
 
     fn check_capacity(&self, daemon: DaemonId, before: u32) {
@@ -136,13 +120,13 @@ impl Store {
         }
     }
 
-    fn claim_one(&mut self, daemon: DaemonId, id: AttemptId) -> Option<Claimed> {
+    fn claim_one(&mut self, daemon: DaemonId, id: AttemptId) -> Option<Claim> {
         let now = self.now();
         let row = self.attempts.get(&id)?;
         let (run, reference) = (row.run, row.reference);
         let run_row = self.runs.get_mut(&run)?;
         let event = Event::AttemptClaimed(reference);
-        if apply(&run_row.dag, &mut run_row.run, &event, now).is_err() {
+        if apply(&run_row.pinned.dag, &mut run_row.run, &event, now).is_err() {
             self.world
                 .violate(Invariant::CoreAgrees, "what is queued cannot be claimed");
             return None;
@@ -157,7 +141,7 @@ impl Store {
         id: AttemptId,
         now: Timestamp,
         adopted: Option<Adopted>,
-    ) -> Claimed {
+    ) -> Claim {
         let fence = self.next_fence(id);
         self.world.note(|| {
             let how = if adopted.is_some() {
@@ -180,12 +164,13 @@ impl Store {
         row.fence = fence;
         row.claimed_at = Some(now);
         let run = &self.runs[&row.run];
-        Claimed {
+        Claim {
             attempt: id,
             fence,
             reference: row.reference,
             run: Arc::new(run.run.clone()),
-            dag: Arc::clone(&run.dag),
+            pinned: Arc::clone(&run.pinned),
+            inputs: BTreeMap::new(),
             adopted,
         }
     }
@@ -193,10 +178,10 @@ impl Store {
     /// Whether a stage may run by how what it needs has ended, judged from scratch.
     fn check_order(&self, id: AttemptId, run: RunId, reference: AttemptRef) {
         let row = &self.runs[&run];
-        let stage = row.dag.stage(reference.stage);
+        let dag = &row.pinned.dag;
+        let stage = dag.stage(reference.stage);
         let outcome = |need: &StageIndex| row.run.stages[need.0].outcome();
-        let ends: Option<Vec<Outcome>> =
-            row.dag.needs(reference.stage).iter().map(outcome).collect();
+        let ends: Option<Vec<Outcome>> = dag.needs(reference.stage).iter().map(outcome).collect();
         let fits = |on: &RunOn| {
             ends.as_ref().is_some_and(|ends| match on {
                 RunOn::Success => ends.iter().all(|end| *end == Outcome::Succeeded),
@@ -225,25 +210,30 @@ impl Store {
             });
     }
 
-    /// Adopts attempts that no daemon supervises.
+    /// Adopts attempts that no daemon supervises; as the store's `adoptable`.
     pub(crate) fn adopt(
         &mut self,
         daemon: DaemonId,
-        attended: &BTreeSet<AttemptId>,
-    ) -> Vec<Claimed> {
+        attended: &[AttemptId],
+        attend_within: Duration,
+        spared: &[DaemonId],
+    ) -> Vec<Claim> {
         let now = self.now();
+        let near = now - attend_within..=now + attend_within;
         let forgotten = |id: &AttemptId, row: &AttemptRow| match row.owner {
-            None => false,
             Some(owner) if owner == daemon => {
-                let claimed_at = row.claimed_at.unwrap_or(now);
-                !attended.contains(id) && claimed_at + ATTEND_WITHIN < now
+                let is_new = row.claimed_at.is_some_and(|at| near.contains(&at));
+                !attended.contains(id) && !is_new
             }
-            Some(owner) => !self.lives(owner),
+            Some(owner) => self.daemons.get(&owner).is_none_or(|row| {
+                row.stopped || (row.lease_until < now && !spared.contains(&owner))
+            }),
+            None => false,
         };
         let ids: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(id, row)| !row.ended && forgotten(id, row))
+            .filter(|(id, row)| row.is_held() && forgotten(id, row))
             .map(|(id, _)| *id)
             .collect();
         if !ids.is_empty() {
@@ -252,12 +242,11 @@ impl Store {
         ids.into_iter()
             .map(|id| {
                 let row = &self.attempts[&id];
+                let since = row.started_at.unwrap_or(row.queued_at);
                 let adopted = Adopted {
                     container: row.handle.clone(),
                     started_at: row.started_at,
-                    running_for: row.started_at.map_or(Duration::MAX, |since| {
-                        (now - since).to_std().unwrap_or_default()
-                    }),
+                    running_for: (now - since).to_std().unwrap_or_default(),
                     log_cursor: row.cursor,
                 };
                 self.give(daemon, id, now, Some(adopted))
@@ -265,31 +254,19 @@ impl Store {
             .collect()
     }
 
-    /// Renews a daemon's lease, and gives what it holds; none where it was declared gone.
-    pub(crate) fn renew(
-        &mut self,
-        daemon: DaemonId,
-        lease: Duration,
-    ) -> Option<BTreeSet<AttemptId>> {
-        let until = self.now() + lease;
-        let row = self.daemons.get_mut(&daemon).filter(|row| !row.stopped)?;
-        row.lease_until = until;
-        let own = |row: &AttemptRow| row.owner == Some(daemon) && !row.ended;
-        let held = self.attempts.iter().filter(|(_, row)| own(row));
-        Some(held.map(|(id, _)| *id).collect())
-    }
-
     /// The attempts that a daemon holds and has to stop.
-    pub(crate) fn stop_requests(&self, daemon: DaemonId) -> Vec<(AttemptId, Reason, bool)> {
-        let own = self
-            .attempts
-            .iter()
-            .filter(|(_, row)| row.owner == Some(daemon) && !row.ended);
+    pub(crate) fn stop_requests(&self, daemon: DaemonId) -> Vec<StopRequest> {
+        let own = self.attempts.iter();
+        let own = own.filter(|(_, row)| row.owner == Some(daemon) && row.is_held());
         own.filter_map(|(id, row)| {
             let run = &self.runs.get(&row.run)?.run;
             let (_, why) = run.attempt(row.reference)?.stop.clone()?;
-            let is_forced = run.cancel.as_ref().is_some_and(|cancel| cancel.force);
-            Some((*id, why, is_forced))
+            Some(StopRequest {
+                attempt: *id,
+                fence: row.fence,
+                why,
+                is_forced: run.cancel.as_ref().is_some_and(|cancel| cancel.force),
+            })
         })
         .collect()
     }

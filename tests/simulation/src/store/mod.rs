@@ -7,28 +7,27 @@
 mod advance;
 mod claim;
 mod crash;
-mod link;
 mod progress;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use trainyard_core::Timestamp;
 use trainyard_core::dag::Dag;
-use trainyard_core::event::{AttemptEnd, Event};
-use trainyard_core::id::{AttemptId, DaemonId, Fence, RunId};
-use trainyard_core::name::PoolName;
+use trainyard_core::event::Event;
+use trainyard_core::id::{AttemptId, DaemonId, DagId, DagVersionId, Fence, RepoId, RunId};
+use trainyard_core::name::{PoolName, RepoName};
 use trainyard_core::outcome::Outcome;
 use trainyard_core::run::{AttemptRef, AttemptState, Run, RunFacts};
 use trainyard_executor::LogCursor;
+use trainyard_store::{
+    Advanced, ClaimRequest, Concern, Error, Finished, FinishedAttempt, LeaseSeen, PinnedDag,
+    Result, Wakes,
+};
 use uuid::Uuid;
 
-pub(crate) use self::claim::Claimed;
 use self::crash::Undo;
-pub(crate) use self::link::{Link, Unavailable};
-pub(crate) use self::progress::Taken;
 use crate::held;
 use crate::settings::Mutation;
 use crate::world::{Invariant, World};
@@ -39,7 +38,7 @@ pub(crate) const SLOTS: u32 = 3;
 pub(crate) struct Store {
     world: Arc<World>,
     pub(crate) down: bool,
-    dags: Vec<Arc<Dag>>,
+    dags: Vec<Arc<PinnedDag>>,
     pub(crate) runs: BTreeMap<RunId, RunRow>,
     pub(crate) attempts: BTreeMap<AttemptId, AttemptRow>,
     daemons: BTreeMap<DaemonId, DaemonRow>,
@@ -54,7 +53,7 @@ pub(crate) struct Store {
 
 pub(crate) struct RunRow {
     pub(crate) dag_place: usize,
-    pub(crate) dag: Arc<Dag>,
+    pub(crate) pinned: Arc<PinnedDag>,
     pub(crate) run: Run,
     wake_at: Option<Timestamp>,
 }
@@ -66,36 +65,35 @@ pub(crate) struct AttemptRow {
     pub(crate) stage: String,
     pub(crate) owner: Option<DaemonId>,
     pub(crate) fence: Fence,
+    queued_at: Timestamp,
     claimed_at: Option<Timestamp>,
     handle: Option<String>,
     started_at: Option<Timestamp>,
-    pub(crate) ended: bool,
+    finished_at: Option<Timestamp>,
     pub(crate) removed: bool,
     pub(crate) log: Vec<u8>,
     cursor: Option<LogCursor>,
     last_piece: Vec<u8>,
 }
 
+impl AttemptRow {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished_at.is_some()
+    }
+
+    /// Whether a daemon holds it: it is claimed and has not ended.
+    fn is_held(&self) -> bool {
+        self.owner.is_some() && !self.is_finished()
+    }
+}
+
 struct DaemonRow {
     host: usize,
     stopped: bool,
+    lease: Duration,
     lease_until: Timestamp,
+    /// Hints to it that there is something to do. They may get lost.
     wakes: Wakes,
-}
-
-/// Hints to one daemon that there is something to do. They may get lost.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wakes {
-    /// Runs to plan, attempts to claim.
-    pub(crate) dispatch: Arc<Notify>,
-    pub(crate) supervise: Arc<Notify>,
-}
-
-/// Which loop a hint is for.
-#[derive(Debug, Clone, Copy)]
-enum Wake {
-    Dispatch,
-    Supervise,
 }
 
 impl Store {
@@ -104,7 +102,7 @@ impl Store {
         Self {
             world,
             down: false,
-            dags: dags.into_iter().map(Arc::new).collect(),
+            dags: dags.into_iter().enumerate().map(pinned).collect(),
             runs: BTreeMap::new(),
             attempts: BTreeMap::new(),
             daemons: BTreeMap::new(),
@@ -124,20 +122,12 @@ impl Store {
         self.world
             .note(|| format!("the store's clock jumps by {by}"));
         self.offset += by;
-        // The real planner finds that out at its next look, and so do those that come after it.
-        let now = self.now();
-        for row in self.runs.values_mut() {
-            row.wake_at = row.wake_at.map(|at| at.min(now));
-        }
     }
 
-    fn wake(&self, whom: Wake) {
+    fn wake(&self, concern: Concern) {
         for daemon in self.daemons.values().filter(|daemon| !daemon.stopped) {
             if !self.world.strikes(|weather| weather.lose_wake) {
-                match whom {
-                    Wake::Dispatch => daemon.wakes.dispatch.notify_one(),
-                    Wake::Supervise => daemon.wakes.supervise.notify_one(),
-                }
+                daemon.wakes.of(concern).wake();
             }
         }
     }
@@ -145,12 +135,12 @@ impl Store {
     /// A cause makes a run.
     pub(crate) fn make_run(&mut self, dag_place: usize) {
         let id = RunId(i64::try_from(self.runs.len() + 1).unwrap_or_default());
-        let dag = Arc::clone(&self.dags[dag_place]);
+        let pinned = Arc::clone(&self.dags[dag_place]);
         let now = self.now();
         let facts = RunFacts {
             id,
             repo: None,
-            dag: dag.name().clone(),
+            dag: pinned.dag.name().clone(),
             cause: "manual".to_owned(),
             commit: String::new(),
             branch: None,
@@ -159,30 +149,29 @@ impl Store {
         };
         let row = RunRow {
             dag_place,
-            run: Run::new(&dag, facts),
-            dag,
+            run: Run::new(&pinned.dag, facts),
+            pinned,
             wake_at: Some(now),
         };
         self.world
             .note(|| format!("run {id} of dag{dag_place} is made"));
         self.runs.insert(id, row);
         self.undo.clear();
-        self.wake(Wake::Dispatch);
+        self.wake(Concern::Plan);
     }
 
-    /// An event of a run comes from outside.
-    pub(crate) fn tell(&mut self, run: RunId, event: &Event) {
+    /// Events of a run come from outside.
+    pub(crate) fn tell(&mut self, run: RunId, events: &[Event]) -> Advanced {
         self.undo.clear();
-        self.advance(run, std::slice::from_ref(event));
+        let advanced = self.advance(run, events);
         self.settle();
+        advanced
     }
 
     /// An operator abandons all attempts of a run.
     pub(crate) fn abandon(&mut self, run: RunId) {
-        let held = self
-            .attempts
-            .values()
-            .filter(|row| row.run == run && row.owner.is_some() && !row.ended);
+        let held = self.attempts.values();
+        let held = held.filter(|row| row.run == run && row.is_held());
         let events = held.map(|row| Event::AttemptAbandoned {
             attempt: row.reference,
             by: "ada".to_owned(),
@@ -190,9 +179,7 @@ impl Store {
             unattended: true,
         });
         let events: Vec<Event> = events.collect();
-        self.undo.clear();
-        self.advance(run, &events);
-        self.settle();
+        self.tell(run, &events);
     }
 
     /// Makes a daemon known; earlier ones of its host are gone.
@@ -208,6 +195,7 @@ impl Store {
         let row = DaemonRow {
             host,
             stopped: false,
+            lease,
             lease_until: self.now() + lease,
             wakes,
         };
@@ -223,13 +211,12 @@ impl Store {
             .is_some_and(|row| !row.stopped && row.lease_until > now)
     }
 
-    /// Whether a write under this fence counts.
-    fn fenced_in(&self, attempt: AttemptId, fence: Fence) -> bool {
-        self.attempts.get(&attempt).is_some_and(|row| {
-            !row.ended
-                && row.owner.is_some()
-                && (row.fence == fence || self.world.has(Mutation::StoreIgnoresFences))
-        })
+    /// The row of an attempt, for a write under this fence.
+    fn fenced(&mut self, attempt: AttemptId, fence: Fence) -> Result<&mut AttemptRow> {
+        let ignores = self.world.has(Mutation::StoreIgnoresFences);
+        let row = self.attempts.get_mut(&attempt);
+        row.filter(|row| row.is_held() && (ignores || row.fence == fence))
+            .ok_or(Error::Fenced)
     }
 
     fn attempt_state(&self, row: &AttemptRow) -> Option<&AttemptState> {
@@ -263,34 +250,79 @@ impl Store {
         fence
     }
 
-    /// Records an end once, whatever becomes of the answer.
-    pub(crate) fn finish(&mut self, attempt: AttemptId, fence: Fence, end: AttemptEnd) -> Taken {
-        let Some(row) = self.attempts.get(&attempt) else {
-            return Taken::Fenced;
-        };
-        if row.ended {
-            return if row.fence == fence {
-                Taken::Before
-            } else {
-                Taken::Fenced
-            };
-        }
-        if !self.fenced_in(attempt, fence) {
-            return Taken::Fenced;
-        }
-        let (run, reference) = (row.run, row.reference);
-        self.undo.clear();
-        let event = Event::AttemptFinished {
-            attempt: reference,
+    /// Records an end once, whatever becomes of the answer, and claims what may start then.
+    pub(crate) fn finish(
+        &mut self,
+        finished: FinishedAttempt,
+        claim: Option<&ClaimRequest>,
+    ) -> Result<Finished> {
+        let FinishedAttempt {
+            run,
+            attempt,
+            fence,
             end,
+            ..
+        } = finished;
+        let before = self
+            .attempts
+            .get(&attempt)
+            .is_some_and(|row| row.is_finished() && row.fence == fence);
+        let mut advanced = Advanced::default();
+        if !before {
+            let attempt = self.fenced(attempt, fence)?.reference;
+            advanced = self.tell(run, &[Event::AttemptFinished { attempt, end }]);
+        }
+        let claims = claim.map_or_else(Vec::new, |request| self.claim(request));
+        Ok(Finished {
+            advanced,
+            before,
+            claims,
+        })
+    }
+
+    /// Renews the lease of a daemon that was not declared gone, and cuts those of others to their length.
+    pub(crate) fn renew(&mut self, daemon: DaemonId, lease: Duration) -> Result<()> {
+        let now = self.now();
+        let is_known = |row: &&mut DaemonRow| !row.stopped;
+        let row = self.daemons.get_mut(&daemon).filter(is_known);
+        let gone = || Error::NotFound {
+            what: format!("daemon {daemon}"),
         };
-        self.advance(run, &[event]);
-        self.settle();
-        Taken::Now
+        row.ok_or_else(gone)?.lease_until = now + lease;
+        for (_, row) in self.daemons.iter_mut().filter(|(id, _)| **id != daemon) {
+            row.lease_until = row.lease_until.min(now + row.lease);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leases_of_others(&self, daemon: DaemonId) -> Vec<LeaseSeen> {
+        let others = self.daemons.iter();
+        let others = others.filter(|(id, row)| **id != daemon && !row.stopped);
+        let seen = others.map(|(id, row)| LeaseSeen {
+            daemon: *id,
+            until: row.lease_until,
+            length: row.lease,
+        });
+        seen.collect()
     }
 
     /// Whether every run has ended.
     pub(crate) fn all_ended(&self) -> bool {
         self.runs.values().all(|row| row.run.is_finished())
     }
+}
+
+/// Each DAG is of a repo of its own.
+fn pinned((place, dag): (usize, Dag)) -> Arc<PinnedDag> {
+    let id = Uuid::from_u128(place as u128);
+    Arc::new(PinnedDag {
+        version: DagVersionId(id),
+        dag_id: DagId(id),
+        repo: RepoId(id),
+        repo_name: RepoName::new(format!("repo{place}")).expect("a name"),
+        commit: String::new(),
+        path: String::new(),
+        dag: Arc::new(dag),
+        bytes: 0,
+    })
 }
