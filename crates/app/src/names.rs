@@ -26,12 +26,12 @@ pub(crate) async fn repo(app: &App, name: &str) -> Result<RepoId> {
 pub(crate) async fn dag(app: &App, text: &str) -> Result<DagId> {
     match app.store().resolve_dag(text).await {
         Err(error @ StoreError::NotFound { .. }) => {
-            let dags = app.store().list_dags(None).await?;
+            let dags = app.store().dag_names().await?;
             let known: Vec<String> = dags
                 .into_iter()
-                .map(|dag| match text.contains('/') {
-                    true => format!("{}/{}", dag.repo, dag.name),
-                    false => dag.name,
+                .map(|(repo, name)| match text.contains('/') {
+                    true => format!("{repo}/{name}"),
+                    false => name,
                 })
                 .collect();
             let help = meant(text, known.iter().map(String::as_str))

@@ -92,6 +92,16 @@ impl Outside {
         self.paths.iter().map(|(path, ..)| path.as_str()).collect()
     }
 
+    /// About how many bytes it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let paths = self.paths.iter().map(|(path, wanted, _)| match wanted {
+            Use::Dockerfile { context, .. } => path.len() + context.len(),
+            Use::Context | Use::Filter => path.len(),
+        });
+        (self.paths.len() + self.pools.len()) * 128 + paths.sum::<usize>()
+    }
+
     /// Whether it names pools.
     #[must_use]
     pub fn has_pools(&self) -> bool {

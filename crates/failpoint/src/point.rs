@@ -101,6 +101,12 @@ points! {
     PruneDeliveries = "store.prune_deliveries",
     /// DAG versions without a run are removed.
     PruneVersions = "store.prune_versions",
+    /// DAGs without a file and without runs are removed.
+    PruneDags = "store.prune_dags",
+    /// Causes that were refused a run are removed.
+    PruneCauses = "store.prune_causes",
+    /// Branches that are gone are removed.
+    PruneRefs = "store.prune_refs",
     /// Daemons that no row refers to are removed.
     PruneDaemons = "store.prune_daemons",
     /// Faults of DAG files that are not current are removed.

@@ -16,6 +16,6 @@ pub mod webhook;
 pub use git::{
     CancelFlag, ChangedPaths, CommitInfo, CommitQuery, CommitSha, Contents, Credentials,
     DagFileText, Error, FetchLimits, Git, Heads, Login, Mirror, Mirrors, NotASha, PathEntry,
-    RemoteUrl, Seen, SshKey, StandIns, TreeSha, UrlRules, Worker,
+    ReadMark, RemoteUrl, Seen, SshKey, StandIns, TreeSha, UrlRules, Worker,
 };
 pub use tracked::is_tracked;

@@ -58,7 +58,7 @@ pub use runs::due::NextWake;
 pub use runs::room::UnfinishedLimits;
 pub use runs::start::{NewRun, Recorded};
 pub use store::Store;
-pub use triggers::dags::{DagAtCommit, PinnedDag};
+pub use triggers::dags::{DagAtCommit, PinnedDag, dag_bytes};
 pub use triggers::deliveries::{BranchMove, DeliveryRecorded, NewDelivery, PendingPush};
 pub use triggers::pushes::{PushRecorded, PushSeen};
 pub use triggers::repos::{

@@ -201,7 +201,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether a ref of this name can be a file of the mirror, with its lock file next to it.
+/// Whether a ref of this name can be looked up: libgit2 looks for a file of that name first.
 fn can_be_kept(name: &str) -> bool {
     name.len() <= LONGEST_NAME
         && name.split('/').all(|part| part.len() <= LONGEST_PART)

@@ -14,7 +14,7 @@ pub const MAX_DAG_FILE_BYTES: usize = 1 << 20;
 pub const MAX_DAG_FILES: usize = 2_000;
 
 /// How many bytes the DAG files of a commit may have together: all of them are in memory at once.
-pub const MAX_DAG_BYTES: usize = 64 << 20;
+pub const MAX_DAG_BYTES: usize = 16 << 20;
 
 /// Why a DAG file that is a symbolic link is refused.
 pub const LINKED_DAG_FILE: &str = "it is a symbolic link; a DAG file is a file";

@@ -1,8 +1,8 @@
 //! Fetches: sets a mirror's branches and tags to those of the remote.
 //!
 //! It has three steps, and may end after each: read the remote's refs, fetch the objects, move the refs. A poll that
-//! finds nothing new ends after the first. Refs are moved here and not by libgit2, which creates refs before it
-//! prunes and so fails on a branch `a` that became `a/b`.
+//! finds nothing new ends after the first. Refs are moved here, all at once (`packed_refs`), and not by libgit2, which
+//! makes a file of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,9 @@ use super::objects::Objects;
 use super::session::Session;
 use super::ssh::SshSession;
 use super::transport::Remote;
-use super::{CancelFlag, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, transport};
+use super::{
+    CancelFlag, CommitSha, Credentials, Error, Mirror, RemoteUrl, odd_files, packed_refs, transport,
+};
 use crate::checkout::git_folder;
 
 const REFSPECS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
@@ -46,8 +48,7 @@ impl Mirror {
     /// Credentials in the address count only if none are given.
     ///
     /// # Errors
-    /// [`Error`], by what the caller can do about it. The mirror is unchanged, or, if the disk failed at the very
-    /// end, has some of the new heads; the next fetch completes it.
+    /// [`Error`], by what the caller can do about it. The mirror has its old heads then.
     pub fn fetch(
         &self,
         url: &str,
@@ -210,22 +211,11 @@ impl Fetch<'_> {
                 why: format!("it has {name}, but does not send its objects"),
             });
         }
-        for name in ours.keys().filter(|name| !advertised.contains_key(*name)) {
-            self.repository
-                .find_reference(name)
-                .and_then(|mut reference| reference.delete())
-                .map_err(failed)?;
+        if ours == advertised {
+            return Ok(());
         }
-        for (name, id) in advertised
-            .iter()
-            .filter(|(name, id)| ours.get(*name) != Some(*id))
-        {
-            let _ = self
-                .repository
-                .reference(name, *id, true, "fetch")
-                .map_err(failed)?;
-        }
-        Ok(())
+        packed_refs::write(self.repository.path(), advertised)
+            .map_err(|error| Error::disk("the mirror's refs cannot be written", &error))
     }
 
     fn options(&self) -> FetchOptions<'_> {

@@ -87,7 +87,7 @@ impl From<ShownContents> for Contents {
 }
 
 /// A question about a commit that a branch points to now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitQuery {
     pub after: CommitSha,
     /// Whether its DAG files are wanted.

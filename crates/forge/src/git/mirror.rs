@@ -126,6 +126,7 @@ impl Mirror {
         for (what, result) in [
             ("the mirror", fs::remove_dir_all(self.path())),
             ("the mirror's lock", fs::remove_file(&lock_file)),
+            ("the mirror's mark", fs::remove_file(self.mark_path())),
         ] {
             match result {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -203,6 +204,10 @@ impl Mirror {
 
     fn lock_path(&self) -> PathBuf {
         self.root.join(format!("{}.lock", self.repo))
+    }
+
+    pub(super) fn mark_path(&self) -> PathBuf {
+        self.root.join(format!("{}.reading", self.repo))
     }
 
     /// Removes the files of a killed fetch: git's own lock files, which would block every later fetch, and

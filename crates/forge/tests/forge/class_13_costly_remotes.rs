@@ -345,3 +345,26 @@ async fn one_call_answers_every_question_about_a_commit() {
     let seen = git.read_commit(repo(1), query).await.unwrap();
     assert!(seen.dag_files.is_empty() && seen.changed.is_none());
 }
+
+#[test]
+fn names_of_many_parts_make_no_folders_in_the_mirror() {
+    let remote = Remote::new();
+    let good = remote.push("main", &[("a", "1")]);
+    let deep = |n| format!("r{n}{}", "/a".repeat(400));
+    let packed: String = (0..10)
+        .map(|n| format!("{good} refs/heads/{}\n", deep(n)))
+        .collect();
+    std::fs::write(remote.path().join("packed-refs"), packed).unwrap();
+    // As an earlier version left it.
+    let mirror = remote.fetched();
+    std::fs::create_dir_all(mirror.path().join("refs/heads/old")).unwrap();
+    std::fs::write(mirror.path().join("refs/heads/old/a"), format!("{good}\n")).unwrap();
+    let heads = remote.fetch().unwrap();
+    assert_eq!(heads.branches.len(), 11);
+    assert_eq!(heads.branches[&deep(3)], good);
+    assert_eq!(mirror.resolve(&deep(3)).unwrap(), good);
+    for kind in ["refs/heads", "refs/tags"] {
+        let inside = mirror.path().join(kind).read_dir().unwrap();
+        assert_eq!(inside.count(), 0, "{kind}");
+    }
+}

@@ -176,7 +176,7 @@ fn files_that_are_too_large_together_are_refused_in_one_entry() {
     let (last, read) = files.split_last().unwrap();
     assert_eq!(read.len(), whole + 1, "up to the one that is over it");
     assert!(read.iter().all(|file| file.text.is_ok()));
-    assert!(last.text.as_ref().unwrap_err().contains("64 MiB; this one"));
+    assert!(last.text.as_ref().unwrap_err().contains("16 MiB; this one"));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(crate) enum BranchFailure {
     Everywhere(String),
     /// The repo got another address, or was removed: nothing of this sync counts.
     AddressChanged,
+    /// Reading it killed the daemon, again and again: other branches of the repo may do so, too.
+    Deadly(String),
     /// It may pass by itself: the next sync tries again.
     Passing(String),
     /// The branch cannot be recorded in this state, however often it is read.
@@ -29,6 +31,7 @@ impl BranchFailure {
         match self {
             Self::AddressChanged => "the repo has another address",
             Self::Everywhere(words)
+            | Self::Deadly(words)
             | Self::Passing(words)
             | Self::Refused(words)
             | Self::Costly(words) => words,

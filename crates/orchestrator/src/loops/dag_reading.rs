@@ -1,8 +1,8 @@
 //! Reads the DAG files of a commit and matches them against a push, on threads of its own and in bounded time.
 //!
 //! A pushed file may be crafted to take long. It delays neither the tasks of the runtime nor, for more than moments,
-//! other repos. A file that takes too long gets a diagnostic that says so, like a file that panics its parser, and is
-//! not read again until a commit changes it.
+//! other repos. A file that takes too long or too much memory gets a diagnostic that says so, like a file that panics
+//! its parser, and is not read again until a commit changes it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tracing::error;
 use trainyard_core::dag::Dag;
+use trainyard_core::measure::in_bytes;
 use trainyard_core::name::DagName;
 use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
-use trainyard_store::DagAtCommit;
+use trainyard_store::{DagAtCommit, dag_bytes};
 
 use crate::health::panics::panic_text;
 use crate::loops::branch_failure::BranchFailure;
@@ -32,8 +32,21 @@ const FILE: Duration = Duration::from_secs(1);
 /// How long it may take by the wall clock, on a machine that is busy otherwise.
 const FILE_AT_MOST: Duration = Duration::from_secs(10);
 
-/// How long the files of one commit may take.
+/// How long the files of one commit may take on a processor.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// How long a file waits for a thread.
+const THREAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// How much memory the DAGs of one commit may take together, and room in the database: a thousand DAGs of 20 stages.
+/// Aliases make a file of some KB a DAG of some MB.
+const MEMORY: usize = 64 << 20;
+
+/// How many bytes the diagnostics of one commit may have. Beyond that, files have one short diagnostic each.
+const FAULTS: usize = 256 << 10;
+
+/// A list of diagnostics that is kept in any case.
+const SHORT: usize = 1 << 10;
 
 /// How much processor time the push triggers of one commit may take: thousands of patterns against thousands of
 /// paths. Checked between two files.
@@ -46,14 +59,16 @@ pub(crate) struct MovedBranch {
     /// Whether it is the repo's followed branch.
     pub(crate) is_followed: bool,
     /// The paths that changed, where they are known.
-    pub(crate) changed: Option<Vec<String>>,
+    pub(crate) changed: Arc<Option<Vec<String>>>,
 }
 
 impl MovedBranch {
     fn starts(&self, dag: &Dag) -> bool {
         let followed = if self.is_followed { &self.branch } else { "" };
         let push = dag.declared().triggers.push.as_ref();
-        push.is_some_and(|push| push.matches(&self.branch, followed, self.changed.as_deref()))
+        push.is_some_and(|push| {
+            push.matches(&self.branch, followed, self.changed.as_ref().as_deref())
+        })
     }
 }
 
@@ -83,20 +98,31 @@ impl DagReader {
         &self,
         files: Vec<DagFileText>,
     ) -> Result<Vec<DagRead>, BranchFailure> {
-        let end = Instant::now() + COMMIT;
+        let mut spent = Spent::default();
+        let mut room = FaultRoom::default();
         let mut read = Vec::with_capacity(files.len());
         for file in files {
-            read.push(self.read_one(file, end, read_file).await?);
+            let mut file = self.read_one(file, &mut spent, read_file).await?;
+            room.take(&mut file.file);
+            read.push(file);
+        }
+        if let Some((path, why)) = &spent.first_unread {
+            error!(
+                path,
+                why,
+                files = spent.unread,
+                "DAG files of a commit were not read"
+            );
         }
         Ok(read)
     }
 
-    /// Matches a push against the DAGs; returns the files too.
+    /// The DAGs that a push starts.
     pub(crate) async fn started_by(
         &self,
         push: MovedBranch,
-        files: Vec<DagAtCommit>,
-    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchFailure> {
+        files: Arc<Vec<DagAtCommit>>,
+    ) -> Result<Vec<DagName>, BranchFailure> {
         self.started_within(TRIGGERS, push, files).await
     }
 
@@ -104,8 +130,8 @@ impl DagReader {
         &self,
         limit: Duration,
         push: MovedBranch,
-        files: Vec<DagAtCommit>,
-    ) -> Result<(Vec<DagAtCommit>, Vec<DagName>), BranchFailure> {
+        files: Arc<Vec<DagAtCommit>>,
+    ) -> Result<Vec<DagName>, BranchFailure> {
         let thread = Arc::clone(&self.threads).acquire_owned().await;
         let matching = tokio::task::spawn_blocking(move || {
             let _thread = thread;
@@ -119,7 +145,7 @@ impl DagReader {
                     started.push(dag.name().clone());
                 }
             }
-            Some((files, started))
+            Some(started)
         });
         let matched = match matching.await {
             Ok(matched) => matched,
@@ -138,48 +164,111 @@ impl DagReader {
     async fn read_one(
         &self,
         file: DagFileText,
-        end: Instant,
+        spent: &mut Spent,
         parse: fn(&str, Result<String, String>) -> DagRead,
     ) -> Result<DagRead, BranchFailure> {
         let path = file.path.clone();
-        let too_long = |why: String| {
-            error!(path, why, "a DAG file was not read in time");
-            DagRead {
-                file: DagAtCommit {
-                    path: path.clone(),
-                    source: String::new(),
-                    dag: Err(unreadable(&path, &why)),
-                },
-                outside: Outside::default(),
-            }
-        };
-        if Instant::now() >= end {
-            return Ok(too_long(format!(
+        if spent.time >= COMMIT {
+            let why = format!(
                 "the DAG files before this one took {} s to read; this one is not read",
                 COMMIT.as_secs()
-            )));
+            );
+            return Ok(spent.unread(path, why));
         }
         // The thread of an abandoned file stays busy until the parser returns.
         let threads = Arc::clone(&self.threads).acquire_owned();
-        let Ok(Ok(thread)) = tokio::time::timeout(COMMIT, threads).await else {
+        let Ok(Ok(thread)) = tokio::time::timeout(THREAD_WITHIN, threads).await else {
             return Err(BranchFailure::Passing(format!(
                 "no thread was free within {} s to read its DAG files",
-                COMMIT.as_secs()
+                THREAD_WITHIN.as_secs()
             )));
         };
         let reading = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             let before = processor_time();
             let read = parse(&file.path, file.text);
-            (read, processor_time().saturating_sub(before))
+            let bytes = read.bytes();
+            (read, bytes, processor_time().saturating_sub(before))
         });
-        match tokio::time::timeout(FILE_AT_MOST, reading).await {
-            Ok(Ok((read, took))) if took <= FILE => Ok(read),
-            Ok(Err(_)) => Err(BranchFailure::Passing("the daemon is stopping".to_owned())),
-            Ok(Ok(_)) | Err(_) => Ok(too_long(format!(
-                "it takes longer than {} s to read",
-                FILE.as_secs()
-            ))),
+        let (read, bytes, took) = match tokio::time::timeout(FILE_AT_MOST, reading).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => return Err(BranchFailure::Passing("the daemon is stopping".to_owned())),
+            Err(_) => {
+                spent.time += FILE;
+                return Ok(spent.unread(path, too_long()));
+            }
+        };
+        spent.time += took;
+        if took > FILE {
+            return Ok(spent.unread(path, too_long()));
+        }
+        if spent.memory + bytes > MEMORY {
+            let why = format!(
+                "its DAG takes {}, and the DAGs of one commit may take {} together: the length of all texts, with \
+                 aliases and the variables of the DAG once for each stage; make its stages or their texts fewer",
+                in_bytes(bytes as u64),
+                in_bytes(MEMORY as u64)
+            );
+            return Ok(spent.unread(path, why));
+        }
+        spent.memory += bytes;
+        Ok(read)
+    }
+}
+
+/// What the DAG files of one commit have taken.
+#[derive(Debug, Default)]
+struct Spent {
+    time: Duration,
+    memory: usize,
+    unread: usize,
+    first_unread: Option<(String, String)>,
+}
+
+impl Spent {
+    fn unread(&mut self, path: String, why: String) -> DagRead {
+        self.unread += 1;
+        let read = DagRead {
+            file: DagAtCommit {
+                source: String::new(),
+                dag: Err(unreadable(&path, &why)),
+                path: path.clone(),
+            },
+            outside: Outside::default(),
+        };
+        self.first_unread.get_or_insert((path, why));
+        read
+    }
+}
+
+fn too_long() -> String {
+    format!("it takes longer than {} s to read", FILE.as_secs())
+}
+
+/// The room for the diagnostics of one commit.
+#[derive(Debug)]
+pub(crate) struct FaultRoom(usize);
+
+impl Default for FaultRoom {
+    fn default() -> Self {
+        Self(FAULTS)
+    }
+}
+
+impl FaultRoom {
+    /// Shortens the diagnostics of a file if there is no room for them.
+    pub(crate) fn take(&mut self, file: &mut DagAtCommit) {
+        let Err(faults) = &file.dag else { return };
+        let bytes = faults.to_string().len();
+        if let Some(left) = self.0.checked_sub(bytes) {
+            self.0 = left;
+        } else if bytes > SHORT {
+            let count = faults.as_array().map_or(1, Vec::len) as u64;
+            let why = format!(
+                "its faults ({count}) are not listed, as the other DAG files of this commit have too many; `trainyard \
+                 validate` lists them"
+            );
+            file.dag = Err(unreadable(&file.path, &why));
         }
     }
 }
@@ -197,6 +286,11 @@ pub(crate) struct DagRead {
 }
 
 impl DagRead {
+    /// About how many bytes it takes, apart from its text and its faults.
+    fn bytes(&self) -> usize {
+        self.file.dag.as_ref().map_or(0, dag_bytes) + self.outside.bytes()
+    }
+
     /// Checks a file against its commit: a reference to a missing path is an error, and so is the name of a DAG that
     /// an earlier file defines. `names` has the names so far, and their files.
     pub(crate) fn hold_against(
@@ -293,9 +387,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_takes_too_long_has_a_fault_that_says_so() {
         let reader = DagReader::new();
-        let end = Instant::now() + COMMIT;
+        let mut spent = Spent::default();
         let read = reader
-            .read_one(file("dags/slow.yaml"), end, spin)
+            .read_one(file("dags/slow.yaml"), &mut spent, spin)
             .await
             .unwrap();
         let fault = read.file.dag.unwrap_err().to_string();
@@ -348,17 +442,16 @@ mod tests {
                 &7.into()
             )
         );
+        let files = Arc::new(files.to_vec());
         for is_followed in [true, false] {
             let push = MovedBranch {
                 branch: "main".to_owned(),
                 is_followed,
-                changed: None,
+                changed: Arc::new(None),
             };
-            let (_, started) = DagReader::new()
-                .started_by(push, files.to_vec())
-                .await
-                .unwrap();
-            assert_eq!(started, []);
+            let reader = DagReader::new();
+            let started = reader.started_by(push, Arc::clone(&files)).await;
+            assert_eq!(started.unwrap(), []);
         }
     }
 
@@ -366,16 +459,16 @@ mod tests {
     async fn class_19_push_triggers_that_take_too_long_are_an_error_of_the_branch() {
         let text =
             "triggers: {push: {paths: ['src/**']}}\nstages: {a: {image: 'x:1', run: 'true'}}";
-        let files = || vec![read_file("dags/a.yaml", Ok(text.to_owned())).file];
+        let files = || Arc::new(vec![read_file("dags/a.yaml", Ok(text.to_owned())).file]);
         let push = |changed: &str| MovedBranch {
             branch: "main".to_owned(),
             is_followed: true,
-            changed: Some(vec![changed.to_owned()]),
+            changed: Arc::new(Some(vec![changed.to_owned()])),
         };
         let reader = DagReader::new();
-        let (read, started) = reader.started_by(push("src/a"), files()).await.unwrap();
-        assert_eq!((read.len(), started[0].as_str()), (1, "a"));
-        let (_, started) = reader.started_by(push("docs/a"), files()).await.unwrap();
+        let started = reader.started_by(push("src/a"), files()).await.unwrap();
+        assert_eq!(started[0].as_str(), "a");
+        let started = reader.started_by(push("docs/a"), files()).await.unwrap();
         assert_eq!(started, []);
         let late = reader
             .started_within(Duration::ZERO, push("src/a"), files())
@@ -384,13 +477,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_after_the_time_of_a_commit_are_not_read() {
+    async fn class_19_files_after_the_time_of_a_commit_are_not_read() {
+        let mut spent = Spent {
+            time: COMMIT,
+            ..Spent::default()
+        };
         let reader = DagReader::new();
         let read = reader
-            .read_one(file("dags/late.yaml"), Instant::now(), read_file)
+            .read_one(file("dags/late.yaml"), &mut spent, read_file)
             .await
             .unwrap();
         let fault = read.file.dag.unwrap_err().to_string();
         assert!(fault.contains("before this one took 30 s"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn class_19_dags_that_take_too_much_memory_together_are_faults_of_their_files() {
+        let stages: String = (0..100).map(|n| format!("  s{n}: *a\n")).collect();
+        let text = format!(
+            "env: {{A: {}}}\nstages:\n  a: &a {{image: 'x:1', run: 'true'}}\n{stages}",
+            "e".repeat(4_000)
+        );
+        let large = || DagFileText {
+            path: "dags/large.yaml".to_owned(),
+            text: Ok(text.clone()),
+        };
+        let reader = DagReader::new();
+        let mut spent = Spent::default();
+        let mut read = async |file| reader.read_one(file, &mut spent, read_file).await.unwrap();
+        assert!(read(large()).await.file.dag.is_ok());
+        assert!(spent.memory > 101 * 4_000, "each stage has the variable");
+        spent.memory = MEMORY - 100_000;
+        let mut read = async |file| reader.read_one(file, &mut spent, read_file).await.unwrap();
+        let fault = read(large()).await.file.dag.unwrap_err().to_string();
+        assert!(fault.contains("may take 64 MiB together"), "{fault}");
+        assert!(
+            read(file("dags/small.yaml")).await.file.dag.is_ok(),
+            "there is room for it"
+        );
+    }
+
+    #[tokio::test]
+    async fn class_19_the_faults_of_a_commit_are_bounded_over_all_its_files() {
+        let keys: String = (0..200).map(|n| format!("wrong{n}: 1\n")).collect();
+        let files = (0..30)
+            .map(|n| DagFileText {
+                path: format!("dags/d{n:02}.yaml"),
+                text: Ok(keys.clone()),
+            })
+            .collect();
+        let read = DagReader::new().read(files).await.unwrap();
+        let faults = |n: usize| read[n].file.dag.as_ref().unwrap_err();
+        assert_eq!(faults(0).as_array().unwrap().len(), 101);
+        assert!(
+            faults(29).to_string().contains("its faults (101)"),
+            "{}",
+            faults(29)
+        );
+        let bytes: usize = (0..30).map(|n| faults(n).to_string().len()).sum();
+        assert!(bytes <= FAULTS + 30 * SHORT, "{bytes}");
     }
 }

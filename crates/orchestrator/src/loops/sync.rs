@@ -11,27 +11,35 @@
 //!    once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, info, warn};
 use trainyard_core::cause::CauseKind;
 use trainyard_core::id::RunId;
-use trainyard_core::name::PoolName;
+use trainyard_core::name::{DagName, PoolName};
 use trainyard_dagfile::Entry;
-use trainyard_forge::{CommitQuery, CommitSha, Heads};
+use trainyard_forge::{CommitInfo, CommitQuery, CommitSha, Heads, ReadMark};
 use trainyard_store::{
     DagAtCommit, PendingPush, PushRecorded, PushSeen, RepoToSync, RunFilter, Store,
 };
 
 use crate::attempt::sources::credentials;
 use crate::loops::branch_failure::BranchFailure;
-use crate::loops::dag_reading::{DagRead, MovedBranch};
+use crate::loops::dag_reading::{DagRead, FaultRoom, MovedBranch};
 use crate::loops::sync_result::{
     AddressChanged, Moved, SyncFailure, Synced, missing_branch, started, why_no_run,
 };
-use crate::loops::watcher::Watcher;
+use crate::loops::watcher::{COMMITS_AT_ONCE, Watcher};
 
 /// How often a head that moved while it was read is read again in one sync.
 const STALE_TRIES: usize = 5;
+
+/// How many processes in a row may be killed while they read commits of a repo, before it is quarantined.
+const DEATHS: u32 = 3;
+
+/// The most pools of one commit that are logged as not defined.
+const POOLS_LOGGED: usize = 10;
 
 /// The most paths of one commit that are checked; the others get no diagnostics.
 const PATHS_AT_MOST: usize = 5_000;
@@ -45,6 +53,19 @@ pub(super) struct RepoSync<'a> {
     followed: Option<String>,
     /// The recorded heads, by branch.
     refs: BTreeMap<String, String>,
+    /// The commit that was read last: branches often are at the same one.
+    read: Option<CommitRead>,
+}
+
+/// A commit that was read, and what is held while it is in memory.
+#[derive(Debug)]
+struct CommitRead {
+    query: CommitQuery,
+    commit: CommitInfo,
+    dags: Arc<Vec<DagAtCommit>>,
+    changed: Arc<Option<Vec<String>>>,
+    _mark: ReadMark,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl<'a> RepoSync<'a> {
@@ -76,6 +97,7 @@ impl<'a> RepoSync<'a> {
             repo,
             followed,
             refs,
+            read: None,
         };
         sync.record(deliveries, &heads).await
     }
@@ -95,10 +117,14 @@ impl<'a> RepoSync<'a> {
             let taken = self.record_move(delivery).await;
             synced.note(&delivery.moved.branch, taken)?;
         }
-        for (branch, head) in &heads.branches {
+        // Branches at the same commit follow one another, so that it is read once.
+        let mut branches: Vec<_> = heads.branches.iter().collect();
+        branches.sort_by_key(|(_, head)| *head);
+        for (branch, head) in branches {
             let moved = self.move_branch(branch, head, None).await;
             synced.note(branch, moved)?;
         }
+        self.read = None;
         for (branch, before) in &self.refs {
             if !heads.branches.contains_key(branch) && !heads.refused.contains_key(branch) {
                 store
@@ -196,7 +222,7 @@ impl<'a> RepoSync<'a> {
         after: &CommitSha,
         actor: Option<&str>,
     ) -> Result<Option<Moved>, BranchFailure> {
-        let Self { watcher, repo, .. } = *self;
+        let (watcher, repo) = (self.watcher, self.repo);
         for _ in 0..STALE_TRIES {
             let before = self.refs.get(branch).cloned();
             let is_followed = self.followed.as_deref() == Some(branch);
@@ -205,8 +231,6 @@ impl<'a> RepoSync<'a> {
             if !has_moved && !becomes_followed {
                 return Ok(None);
             }
-            // Held until the branch is recorded. The semaphore is never closed.
-            let _commit = watcher.commits.acquire().await;
             let reading = self.read_branch(branch, before, after, actor, is_followed);
             let seen = while_at_address(&watcher.store, repo, reading).await??;
             let matches = seen.matches.clone();
@@ -237,19 +261,21 @@ impl<'a> RepoSync<'a> {
 
     /// Logs pools that DAGs use and no daemon defines. `dag show` reports them until they are defined.
     fn warn_of_pools(&self, branch: &str, dags: &[DagAtCommit]) {
+        let mut missing: BTreeMap<&PoolName, &DagName> = BTreeMap::new();
         for dag in dags.iter().filter_map(|file| file.dag.as_ref().ok()) {
-            let taken: BTreeSet<&PoolName> = dag
-                .stages()
-                .iter()
-                .flat_map(|stage| stage.program().pools.keys())
-                .filter(|pool| !self.watcher.pools.contains(*pool))
-                .collect();
-            for pool in taken {
-                warn!(
-                    repo = %self.repo.name, branch, dag = %dag.name(), %pool,
-                    "stages wait for a pool that is not defined; add it to `[pools]` in the configuration"
-                );
+            let pools = dag.stages().iter();
+            for pool in pools.flat_map(|stage| stage.program().pools.keys()) {
+                if !self.watcher.pools.contains(pool) {
+                    missing.entry(pool).or_insert(dag.name());
+                }
             }
+        }
+        let count = missing.len();
+        for (pool, dag) in missing.into_iter().take(POOLS_LOGGED) {
+            warn!(
+                repo = %self.repo.name, branch, %dag, %pool, count,
+                "stages wait for a pool that is not defined; add it to `[pools]` in the configuration"
+            );
         }
     }
 
@@ -275,9 +301,13 @@ impl<'a> RepoSync<'a> {
         let held = tokio::task::spawn_blocking(move || {
             let entry = |path: &str| known.get(path).copied().unwrap_or(Entry::Unknown);
             let mut names = BTreeMap::new();
-            read.into_iter()
-                .map(|read| read.hold_against(entry, &mut names))
-                .collect()
+            let mut room = FaultRoom::default();
+            let held = read.into_iter().map(|read| {
+                let mut file = read.hold_against(entry, &mut names);
+                room.take(&mut file);
+                file
+            });
+            held.collect()
         });
         held.await
             .map_err(|_| BranchFailure::Passing("the daemon is stopping".to_owned()))
@@ -285,7 +315,7 @@ impl<'a> RepoSync<'a> {
 
     /// Reads the DAGs of a commit and decides which of them the push starts.
     async fn read_branch(
-        &self,
+        &mut self,
         branch: &str,
         before: Option<String>,
         after: &CommitSha,
@@ -294,8 +324,7 @@ impl<'a> RepoSync<'a> {
     ) -> Result<PushSeen, BranchFailure> {
         // The first sync of a repo only takes stock: nothing was pushed, and only the followed branch has schedules
         // to set up.
-        let Self { watcher, repo, .. } = self;
-        let first_look = !repo.synced_before;
+        let first_look = !self.repo.synced_before;
         let has_moved = before.as_deref() != Some(after.as_str());
         let before_sha = before.as_deref().and_then(|sha| CommitSha::new(sha).ok());
         let query = CommitQuery {
@@ -303,28 +332,71 @@ impl<'a> RepoSync<'a> {
             dag_files: is_followed || !first_look,
             changed_since: (!first_look && has_moved).then_some(before_sha),
         };
-        let seen = watcher.git.read_commit(repo.id, query).await?;
-        let read = watcher.reader.read(seen.dag_files).await?;
-        let mut dags = self.held_against_commit(after, read).await?;
-        self.warn_of_pools(branch, &dags);
+        // The room of the last commit is free before this one asks for its own.
+        let read = match self.read.take().filter(|read| read.query == query) {
+            Some(read) => read,
+            None => self.read_commit(branch, query).await?,
+        };
+        let read = self.read.insert(read);
         let mut matches = Vec::new();
         if !first_look && has_moved {
             let push = MovedBranch {
                 branch: branch.to_owned(),
                 is_followed,
-                changed: seen.changed,
+                changed: Arc::clone(&read.changed),
             };
-            (dags, matches) = watcher.reader.started_by(push, dags).await?;
+            let dags = Arc::clone(&read.dags);
+            matches = self.watcher.reader.started_by(push, dags).await?;
         }
         Ok(PushSeen {
             branch: branch.to_owned(),
             before,
             after: after.to_string(),
-            dags,
+            dags: Arc::clone(&read.dags),
             is_followed,
             matches,
-            summary: seen.commit.summary,
-            actor: actor.map(ToOwned::to_owned).or(Some(seen.commit.author)),
+            summary: read.commit.summary.clone(),
+            actor: actor.map_or_else(
+                || Some(read.commit.author.clone()),
+                |actor| Some(actor.to_owned()),
+            ),
+        })
+    }
+
+    /// Reads a commit, when there is room for it in memory.
+    async fn read_commit(
+        &self,
+        branch: &str,
+        query: CommitQuery,
+    ) -> Result<CommitRead, BranchFailure> {
+        let Self { watcher, repo, .. } = self;
+        let mirror = watcher.git.mirrors().mirror(repo.id);
+        let deaths = mirror.deaths()?;
+        if deaths >= DEATHS {
+            // Once it is released, it begins at none again.
+            drop(mirror.mark_reading()?);
+            return Err(BranchFailure::Deadly(format!(
+                "the daemon was killed {deaths} times in a row while it read commits of this repo; check its log and \
+                 the machine's memory before you release it"
+            )));
+        }
+        // Others that were read when the process died are not to blame: each of them is read alone once.
+        let room = if deaths == 0 { 1 } else { COMMITS_AT_ONCE };
+        let permit = Arc::clone(&watcher.commits).acquire_many_owned(room).await;
+        let permit =
+            permit.map_err(|_| BranchFailure::Passing("the daemon is stopping".to_owned()))?;
+        let mark = mirror.mark_reading()?;
+        let seen = watcher.git.read_commit(repo.id, query.clone()).await?;
+        let read = watcher.reader.read(seen.dag_files).await?;
+        let dags = self.held_against_commit(&query.after, read).await?;
+        self.warn_of_pools(branch, &dags);
+        Ok(CommitRead {
+            query,
+            commit: seen.commit,
+            dags: Arc::new(dags),
+            changed: Arc::new(seen.changed),
+            _mark: mark,
+            _permit: permit,
         })
     }
 }

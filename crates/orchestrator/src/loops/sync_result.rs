@@ -6,7 +6,7 @@ use trainyard_core::dag::nearest;
 use trainyard_core::id::RunId;
 use trainyard_core::name::DagName;
 use trainyard_forge::Heads;
-use trainyard_store::{RepoToSync, SyncOutcome};
+use trainyard_store::{RepoToSync, SyncOutcome, Weight};
 
 use crate::loops::branch_failure::{self, BranchFailure, BranchFailures};
 
@@ -21,8 +21,8 @@ pub(super) enum SyncFailure {
     AddressChanged,
     Failed {
         words: String,
-        /// Whether the repo causes it, and it costs a lot each time.
-        is_costly: bool,
+        /// How certain it is that the repo causes it, where it costs a lot each time.
+        fault: Option<Weight>,
     },
 }
 
@@ -42,7 +42,7 @@ impl From<trainyard_store::Error> for SyncFailure {
     fn from(error: trainyard_store::Error) -> Self {
         Self::Failed {
             words: error.to_string(),
-            is_costly: false,
+            fault: None,
         }
     }
 }
@@ -51,7 +51,7 @@ impl From<trainyard_forge::Error> for SyncFailure {
     fn from(error: trainyard_forge::Error) -> Self {
         Self::Failed {
             words: error.to_string(),
-            is_costly: error.is_costly(),
+            fault: error.is_costly().then_some(Weight::Suspect),
         }
     }
 }
@@ -93,9 +93,12 @@ impl Synced {
             }
             Err(BranchFailure::AddressChanged) => return Err(SyncFailure::AddressChanged),
             Err(BranchFailure::Everywhere(words)) => {
+                return Err(SyncFailure::Failed { words, fault: None });
+            }
+            Err(BranchFailure::Deadly(words)) => {
                 return Err(SyncFailure::Failed {
                     words,
-                    is_costly: false,
+                    fault: Some(Weight::Certain),
                 });
             }
             Err(failure) => {

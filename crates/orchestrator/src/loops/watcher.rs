@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_secs(5);
 const TICK_WHILE_BUSY: Duration = Duration::from_secs(1);
 
 /// How many commits are in memory with all their DAG files at the same time.
-const COMMITS_AT_ONCE: usize = 4;
+pub(super) const COMMITS_AT_ONCE: u32 = 4;
 
 /// Follows repos. Clones share their bounds.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl Watcher {
             store,
             git,
             reader: DagReader::new(),
-            commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
+            commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE as usize)),
             pools: Arc::new(pools.into_iter().collect()),
             logged: Arc::default(),
         }
@@ -146,9 +146,9 @@ impl Watcher {
                 }
                 let outcome = synced.outcome();
                 match (synced.costly(), outcome) {
-                    (Some(reason), SyncOutcome::Failed(problem)) => {
-                        SyncOutcome::Failed(problem + self.count(&repo, &reason).await)
-                    }
+                    (Some(reason), SyncOutcome::Failed(problem)) => SyncOutcome::Failed(
+                        problem + self.count(&repo, &reason, Weight::Suspect).await,
+                    ),
                     (_, outcome) => outcome,
                 }
             }
@@ -156,16 +156,16 @@ impl Watcher {
                 info!(repo = %repo.name, "the sync ended early: the repo has another address, or was removed");
                 return;
             }
-            Ok(Err(SyncFailure::Failed { words, is_costly })) => {
-                let counted = match is_costly {
-                    true => self.count(&repo, &words).await,
-                    false => "",
+            Ok(Err(SyncFailure::Failed { words, fault })) => {
+                let counted = match fault {
+                    Some(weight) => self.count(&repo, &words, weight).await,
+                    None => "",
                 };
                 SyncOutcome::Failed(words + counted)
             }
             Err(panic) => {
                 let reason = format!("its sync panicked: {}", panic_text(&*panic));
-                let counted = self.count(&repo, &reason).await;
+                let counted = self.count(&repo, &reason, Weight::Suspect).await;
                 SyncOutcome::Failed(reason + counted)
             }
         };
@@ -200,7 +200,7 @@ impl Watcher {
     }
 
     /// Counts a failure of a repo. Returns the text to add if that quarantines it.
-    async fn count(&self, repo: &RepoToSync, reason: &str) -> &'static str {
+    async fn count(&self, repo: &RepoToSync, reason: &str, weight: Weight) -> &'static str {
         // Another address has done nothing yet.
         if let Ok(false) = self.store.is_at(repo.id, repo.address).await {
             return "";
@@ -208,12 +208,10 @@ impl Watcher {
         let subject = Subject::Repo(repo.id);
         let recorded = self
             .store
-            .record_trouble(subject, "sync", reason, Weight::Suspect)
+            .record_trouble(subject, "sync", reason, weight)
             .await;
         match recorded {
-            Ok(true) => {
-                "; after repeated failures the repo is quarantined until `trainyard quarantine release`"
-            }
+            Ok(true) => "; the repo is quarantined until `trainyard quarantine release`",
             Ok(false) => "",
             Err(error) => {
                 error!(repo = %repo.name, %error, "could not record a failure of a repo");

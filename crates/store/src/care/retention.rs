@@ -1,6 +1,7 @@
 //! Retention: old runs, logs, deliveries and versions are deleted in small batches.
 //!
-//! A run is deleted when it is old and not among the newest of its DAG. Content of the artifact store is deleted
+//! A run is deleted when it is old and not among the newest of its DAG; of a DAG that the followed branch does not
+//! have, when it is old. Content of the artifact store is deleted
 //! separately, once no artifact refers to it ([`Store::sweep_blobs`]).
 
 use std::collections::BTreeSet;
@@ -16,9 +17,9 @@ use crate::access::audit::{self, Audited};
 use crate::db::error::Result;
 use crate::store::Store;
 
-/// How long a DAG version is kept that nothing uses. Each commit has a version of each DAG file, changed or not; git
+/// How long rows are kept that nothing uses: DAG versions, faults, branches that are gone. Each commit has a version of each DAG file, changed or not; git
 /// keeps their texts.
-const UNUSED_VERSIONS_FOR: Duration = Duration::from_secs(3600);
+const UNUSED_FOR: Duration = Duration::from_secs(3600);
 
 /// How many rows one transaction deletes: few enough that other transactions do not wait for it.
 const BATCH: i64 = 50;
@@ -31,7 +32,7 @@ const AUDIT_AT_MOST: i64 = 1_000_000;
 pub struct Retention {
     /// A run is kept for at least this long after it ended.
     pub runs_for: Duration,
-    /// This many of the newest runs of each DAG are always kept.
+    /// This many of the newest runs of each DAG are always kept, as long as the followed branch has the DAG.
     pub runs_of_each_dag: u32,
     /// A log is kept for this long after its run ended.
     pub logs_for: Duration,
@@ -128,8 +129,13 @@ impl Store {
         let old = self.old_runs(rule).await?;
         // Logs and versions that are deleted with these runs are not counted a second time.
         let gone: &[i64] = if dry_run { &old.runs } else { &[] };
+        let runs = self.prune_runs(&old, dry_run).await?;
+        if !dry_run {
+            self.prune_dags(rule).await?;
+            self.prune_refs(rule).await?;
+        }
         Ok(Pruned {
-            runs: self.prune_runs(&old, dry_run).await?,
+            runs,
             logs: self.prune_logs(rule, dry_run, gone).await?,
             deliveries: self.prune_deliveries(rule, dry_run).await?,
             dag_versions: self.prune_versions(rule, dry_run, gone).await?,
@@ -144,9 +150,9 @@ impl Store {
         let old = sqlx::query!(
             r#"select r.id, r.cause from run r
             where r.finished_at < clock_timestamp() - make_interval(secs => $1)
-                and r.id < coalesce((
+                and (exists (select from dag where id = r.dag and current_version is null) or r.id < coalesce((
                     select id from run newer where newer.dag = r.dag order by id desc offset $2::bigint - 1 limit 1
-                ), 0)
+                ), 0))
             order by r.id"#,
             rule.runs_for.as_secs_f64(),
             i64::from(rule.runs_of_each_dag.max(1))
@@ -258,7 +264,7 @@ impl Store {
                     and not exists (select from schedule where dag_version = v.id)
                     and not exists (select from dag where id = v.dag and current_version = v.id)
                  limit case when $3 then null else $2::bigint end",
-                rule.runs_for.min(UNUSED_VERSIONS_FOR).as_secs_f64(),
+                rule.runs_for.min(UNUSED_FOR).as_secs_f64(),
                 BATCH,
                 dry_run,
                 gone
@@ -310,8 +316,72 @@ impl Store {
         Ok(gone.len() as u64)
     }
 
+    /// Deletes DAGs that the followed branch does not have and that have no runs any more. A push that they match
+    /// records them again.
+    async fn prune_dags(&self, rule: &Retention) -> Result<()> {
+        loop {
+            let old = sqlx::query_scalar!(
+                "select id from dag d
+                 where current_version is null and not paused
+                    and created_at < clock_timestamp() - make_interval(secs => $1)
+                    and not exists (select from run where dag = d.id)
+                    and not exists (select from quarantine where dag = d.id)
+                 limit $2",
+                rule.runs_for.as_secs_f64(),
+                BATCH
+            )
+            .fetch_all(&self.core.pool)
+            .await?;
+            let mut deleted = 0;
+            for dag in old {
+                let done = sqlx::query!(
+                    "delete from dag where id = $1 and current_version is null",
+                    dag
+                )
+                .execute(&self.core.pool)
+                .at(Point::PruneDags)
+                .await;
+                match done {
+                    Ok(done) => deleted += done.rows_affected(),
+                    // A run was started meanwhile.
+                    Err(error) if is_still_used(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if deleted == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes causes that were refused a run, and branches that are gone. As long as there is a cause of a branch, its
+    /// row stays: the next generation must have another key.
+    async fn prune_refs(&self, rule: &Retention) -> Result<()> {
+        sqlx::query!(
+            "delete from cause c
+             where refused is not null and recorded_at < clock_timestamp() - make_interval(secs => $1)
+                and not exists (select from run where cause = c.id)",
+            rule.runs_for.as_secs_f64()
+        )
+        .execute(&self.core.pool)
+        .at(Point::PruneCauses)
+        .await?;
+        sqlx::query!(
+            "delete from repo_ref r
+             where sha is null and moved_at < clock_timestamp() - make_interval(secs => $1)
+                and not exists (
+                    select from cause c join dag d on d.id = c.dag where d.repo = r.repo and c.branch = r.branch
+                )",
+            rule.runs_for.min(UNUSED_FOR).as_secs_f64()
+        )
+        .execute(&self.core.pool)
+        .at(Point::PruneRefs)
+        .await?;
+        Ok(())
+    }
+
     async fn prune_faults(&self, rule: &Retention, dry_run: bool) -> Result<u64> {
-        let seconds = rule.runs_for.as_secs_f64();
+        let seconds = rule.runs_for.min(UNUSED_FOR).as_secs_f64();
         let old = sqlx::query!(
             r#"select repo, commit, path from dag_fault f
             where found_at < clock_timestamp() - make_interval(secs => $1)

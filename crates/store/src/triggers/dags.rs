@@ -39,6 +39,27 @@ pub struct PinnedDag {
 /// About how many bytes a decoded stage takes, apart from its texts.
 const STAGE_BYTES: usize = 2048;
 
+/// About how many bytes a DAG takes in memory, and at most how many in the database: the length of its canonical form,
+/// and something for each stage. Its file may be much shorter, as aliases repeat texts.
+#[must_use]
+pub fn dag_bytes(dag: &Dag) -> usize {
+    #[derive(Default)]
+    struct Length(usize);
+    impl std::io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length::default();
+    // The mirror structs have only string keys, so this cannot fail.
+    let _ = serde_json::to_writer(&mut length, &DagDoc::from(dag));
+    length.0 + STAGE_BYTES * dag.stages().len()
+}
+
 impl PinnedDag {
     /// The name of the DAG with that of its repo: `shop/train`.
     pub(crate) fn full_name(&self) -> String {
@@ -289,8 +310,7 @@ pub(crate) async fn pinned_all(
     }
     // One after the other: a document takes many times the memory of the DAG that it becomes.
     let mut rows = sqlx::query!(
-        "select v.id, v.dag, v.commit, v.path, octet_length(v.source) as \"source_bytes!\", v.spec, v.format, d.repo,
-             r.name as repo_name
+        "select v.id, v.dag, v.commit, v.path, v.spec, v.format, d.repo, r.name as repo_name
          from dag_version v join dag d on d.id = v.dag join repo r on r.id = d.repo
          where v.id = any($1)",
         &missing
@@ -311,8 +331,7 @@ pub(crate) async fn pinned_all(
                 repo: RepoId(row.repo),
                 repo_name: RepoName::new(row.repo_name)
                     .map_err(|fault| Error::corrupt(what(), fault))?,
-                bytes: 4 * usize::try_from(row.source_bytes).unwrap_or_default()
-                    + STAGE_BYTES * dag.stages().len(),
+                bytes: dag_bytes(&dag),
                 dag: Arc::new(dag),
                 commit: row.commit.clone(),
                 path: row.path.clone(),

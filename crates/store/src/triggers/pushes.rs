@@ -4,6 +4,7 @@
 //! counts the moves and is part of the causes' keys: a branch that is forced back to an old commit has moved again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sqlx::PgConnection;
 use trainyard_core::Timestamp;
@@ -34,7 +35,7 @@ pub struct PushSeen {
     pub after: String,
     /// All DAG files at that commit: a DAG whose file is missing here counts as gone. No two of them define DAGs of
     /// one name; the second one is an error.
-    pub dags: Vec<DagAtCommit>,
+    pub dags: Arc<Vec<DagAtCommit>>,
     /// Whether the repo's schedules come from this branch.
     pub is_followed: bool,
     /// The DAGs whose push trigger matched.
@@ -62,6 +63,13 @@ pub enum PushRecorded {
 
 /// The most runs that one push starts.
 const RUNS_OF_A_PUSH: usize = 100;
+
+/// The most DAGs of a repo that pushes to other branches than the followed one add to; the followed one adds up to
+/// twice as many. DAGs without a file and without runs are removed by retention.
+const DAGS_OF_A_REPO: usize = 2_000;
+
+/// The most files with errors that are kept of a repo, over all of its commits.
+const FAULTS_OF_A_REPO: i64 = 4_000;
 
 /// The most stages that these runs have together: some seconds of one transaction.
 const STAGES_OF_A_PUSH: usize = 10_000;
@@ -164,15 +172,23 @@ async fn record_push_in(
         .await?;
     }
     // Locks all of the repo's DAGs in one order before it changes any of them.
-    sqlx::query!(
-        "select id from dag where repo = $1 order by id for no key update",
+    let known = sqlx::query_scalar!(
+        "select name from dag where repo = $1 order by id for no key update",
         repo.0
     )
     .fetch_all(&mut *connection)
     .await?;
+    let known: BTreeSet<String> = known.into_iter().collect();
+    // Names of other branches leave room for those of the followed one.
+    let most = if seen.is_followed {
+        2 * DAGS_OF_A_REPO
+    } else {
+        DAGS_OF_A_REPO
+    };
+    let mut new_dags = most.saturating_sub(known.len());
     let mut good: Vec<(&DagAtCommit, &Dag)> = Vec::new();
     let mut faults: Vec<Fault> = Vec::new();
-    for file in &seen.dags {
+    for file in seen.dags.iter() {
         match &file.dag {
             Ok(dag) => good.push((file, dag)),
             Err(diagnostics) => faults.push((file.path.clone(), diagnostics.clone())),
@@ -181,6 +197,18 @@ async fn record_push_in(
     let mut versions = BTreeMap::new();
     for (file, dag) in &good {
         if seen.is_followed || seen.matches.contains(dag.name()) {
+            if !known.contains(dag.name().as_str()) {
+                let Some(left) = new_dags.checked_sub(1) else {
+                    let message = format!(
+                        "the repo has {} DAGs, those of all branches together, and can have no more; `trainyard dag \
+                         remove` removes those that the followed branch does not have",
+                        known.len().max(most)
+                    );
+                    faults.push((file.path.clone(), diagnostic(&file.path, &message)));
+                    continue;
+                };
+                new_dags = left;
+            }
             let id = dag_row(connection, repo, dag.name(), &file.path, now).await?;
             let version = version_row(
                 connection,
@@ -376,21 +404,40 @@ pub(crate) async fn record_faults(
     faults: &[Fault],
     now: Timestamp,
 ) -> Result<()> {
-    for (path, diagnostics) in faults {
-        sqlx::query!(
-            "insert into dag_fault (repo, commit, path, branch, diagnostics, found_at)
-             values ($1, $2, $3, $4, $5, $6)
-             on conflict (repo, commit, path) do update
-             set branch = excluded.branch, diagnostics = excluded.diagnostics, found_at = excluded.found_at",
-            repo.0,
-            commit,
-            path,
-            branch,
-            diagnostics,
-            now
-        )
-        .execute(&mut *connection)
-        .await?;
+    if faults.is_empty() {
+        return Ok(());
     }
+    let paths: Vec<&str> = faults.iter().map(|(path, _)| path.as_str()).collect();
+    let diagnostics: Vec<&serde_json::Value> = faults.iter().map(|(_, faults)| faults).collect();
+    sqlx::query!(
+        "insert into dag_fault (repo, commit, path, branch, diagnostics, found_at)
+         select distinct on (path) $1, $2, path, $3, diagnostics, $4
+         from unnest($5::text[], $6::jsonb[]) with ordinality as found (path, diagnostics, position)
+         order by path, position desc
+         on conflict (repo, commit, path) do update
+         set branch = excluded.branch, diagnostics = excluded.diagnostics, found_at = excluded.found_at
+         where dag_fault.diagnostics <> excluded.diagnostics",
+        repo.0,
+        commit,
+        branch,
+        now,
+        &paths as &[&str],
+        &diagnostics as &[&serde_json::Value]
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "delete from dag_fault f using (
+            select commit, path from dag_fault g where repo = $1
+            order by commit = (
+                select h.sha from repo p join repo_ref h on h.repo = p.id and h.branch = p.current_branch where p.id = $1
+            ) desc nulls last, found_at desc offset $2
+        ) old
+        where f.repo = $1 and f.commit = old.commit and f.path = old.path",
+        repo.0,
+        FAULTS_OF_A_REPO
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

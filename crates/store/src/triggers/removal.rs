@@ -150,6 +150,10 @@ impl Store {
     }
 }
 
+/// How many runs, and DAGs with their causes and versions, one statement deletes.
+const RUNS_AT_ONCE: i64 = 1_000;
+const DAGS_AT_ONCE: usize = 50;
+
 /// How many runs of DAGs have not ended.
 async fn live_runs(connection: &mut PgConnection, dags: &[Uuid]) -> Result<u64> {
     let count = sqlx::query_scalar!(
@@ -169,16 +173,27 @@ fn not_ended(live: u64, of: &str) -> String {
 /// Deletes from the leaves up: runs reference versions and causes, which cascades alone would delete first. Returns the
 /// number of runs.
 async fn remove_dags(connection: &mut PgConnection, dags: &[Uuid]) -> Result<u64> {
-    sqlx::query!(
-        "delete from run_event where run in (select id from run where dag = any($1))",
-        dags
-    )
-    .execute(&mut *connection)
-    .await?;
-    let runs = sqlx::query!("delete from run where dag = any($1)", dags)
-        .execute(&mut *connection)
-        .await?
-        .rows_affected();
+    let mut runs = 0;
+    loop {
+        // In parts: each statement has a timeout.
+        let some = sqlx::query_scalar!(
+            "select id from run where dag = any($1) limit $2",
+            dags,
+            RUNS_AT_ONCE
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        if some.is_empty() {
+            break;
+        }
+        sqlx::query!("delete from run_event where run = any($1)", &some)
+            .execute(&mut *connection)
+            .await?;
+        runs += sqlx::query!("delete from run where id = any($1)", &some)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+    }
     sqlx::query!("delete from schedule where dag = any($1)", dags)
         .execute(&mut *connection)
         .await?;
@@ -188,8 +203,10 @@ async fn remove_dags(connection: &mut PgConnection, dags: &[Uuid]) -> Result<u64
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!("delete from dag where id = any($1)", dags)
-        .execute(connection)
-        .await?;
+    for some in dags.chunks(DAGS_AT_ONCE) {
+        sqlx::query!("delete from dag where id = any($1)", some)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(runs)
 }

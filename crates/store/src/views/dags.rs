@@ -12,6 +12,15 @@ use crate::db::encoding::param::{ValuesDoc, values};
 use crate::db::error::{Error, Result};
 use crate::store::Store;
 
+/// The most DAG files with errors in an answer.
+const FAULTS_AT_MOST: i64 = 50;
+
+/// The most branches that are named with a DAG file with errors.
+const BRANCHES_AT_MOST: i64 = 100;
+
+/// The most DAGs among which the one is searched that a user meant.
+const NAMES_AT_MOST: i64 = 5_000;
+
 /// A DAG as listings show it, with its ids.
 struct Found {
     repo: RepoId,
@@ -83,8 +92,7 @@ impl Store {
             }
         };
         let schedules = self.schedules(dag).await?;
-        let mut faults = self.list_faults(Some(found.repo)).await?;
-        faults.retain(|fault| fault.path == found.dag.path);
+        let faults = self.faults(Some(found.repo), Some(&found.dag.path)).await?;
         let declared = pinned.as_ref().map(|pinned| pinned.dag.declared());
         let stages = declared.iter().flat_map(|declared| &declared.stages);
         let mut wanted = BTreeMap::<&PoolName, u32>::new();
@@ -139,21 +147,42 @@ impl Store {
             .collect()
     }
 
-    /// DAG files with errors at the heads of branches, of one repo or of all.
+    /// The names of DAGs, with those of their repos, to find the one that a user meant: some thousands at most.
+    pub async fn dag_names(&self) -> Result<Vec<(String, String)>> {
+        let rows = sqlx::query!(
+            "select p.name as repo, d.name from dag d join repo p on p.id = d.repo
+             order by d.current_version is null limit $1",
+            NAMES_AT_MOST
+        )
+        .fetch_all(&self.core.reading)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.repo, row.name)).collect())
+    }
+
+    /// DAG files with errors at the heads of branches, of one repo or of all: the first ones, those of the followed
+    /// branch before others.
     pub async fn list_faults(&self, repo: Option<RepoId>) -> Result<Vec<Fault>> {
+        self.faults(repo, None).await
+    }
+
+    async fn faults(&self, repo: Option<RepoId>, path: Option<&str>) -> Result<Vec<Fault>> {
         let faults = sqlx::query!(
             r#"select p.name as repo, f.commit, f.path, f.diagnostics,
                 array(
                     select branch from repo_ref where repo = f.repo and sha = f.commit
-                    order by branch is distinct from p.current_branch, branch
+                    order by branch is distinct from p.current_branch, branch limit $4
                 ) as "branches!"
              from dag_fault f join repo p on p.id = f.repo
-             where ($1::uuid is null or f.repo = $1)
+             where ($1::uuid is null or f.repo = $1) and ($2::text is null or f.path = $2)
                 and exists (select from repo_ref where repo = f.repo and sha = f.commit)
              order by p.name, exists (
                     select from repo_ref where repo = f.repo and sha = f.commit and branch = p.current_branch
-                ) desc, f.path, f.commit"#,
-            repo.map(|repo| repo.0)
+                ) desc, f.path, f.commit
+             limit $3"#,
+            repo.map(|repo| repo.0),
+            path,
+            FAULTS_AT_MOST,
+            BRANCHES_AT_MOST
         )
         .fetch_all(&self.core.reading)
         .await?;

@@ -63,8 +63,8 @@ impl Store {
                     select from repo_ref h where h.repo = p.id and h.branch = followed_branch and h.sha is not null
                 )) as "branch_missing!",
                 (select count(*) from dag where repo = p.id and current_version is not null) as "dags!",
-                (select count(*) from dag_fault f join repo_ref h on h.repo = f.repo and h.sha = f.commit
-                    where f.repo = p.id) as "faults!"
+                (select count(*) from dag_fault f where f.repo = p.id
+                    and exists (select from repo_ref where repo = f.repo and sha = f.commit)) as "faults!"
             from repo p where $1::uuid is null or id = $1 order by name"#,
             repo.map(|repo| repo.0)
         )

@@ -35,7 +35,7 @@ pub(crate) fn push(before: Option<char>, after: char, dags: Vec<DagAtCommit>) ->
         before: before.map(sha),
         after: sha(after),
         matches: matches.collect(),
-        dags,
+        dags: dags.into(),
         is_followed: true,
         summary: "subject".into(),
         actor: Some("ada".into()),
@@ -239,6 +239,80 @@ async fn a_file_with_errors_is_recorded_and_the_others_work_on() {
     let detail = place.store.dag_detail(night, &pools).await.unwrap();
     assert_eq!(detail.faults[0].branches, ["dev"]);
     assert!(!detail.summary.has_faults);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_with_errors_that_are_shown_and_kept_are_bounded() {
+    let place = Place::new().await;
+    let broken = |count: usize| -> Vec<DagAtCommit> {
+        (0..count)
+            .map(|n| DagAtCommit {
+                path: format!("dags/d{n:04}.yaml"),
+                source: String::new(),
+                dag: Err(serde_json::json!([{"message": "not closed"}])),
+            })
+            .collect()
+    };
+    assert_eq!(
+        recorded(&place, push(None, '1', broken(2_000))).await,
+        (0, 2_000)
+    );
+    for commit in ['2', '3'] {
+        let mut seen = push(None, commit, broken(2_000));
+        seen.branch = commit.to_string();
+        seen.is_followed = false;
+        recorded(&place, seen).await;
+    }
+    let faults = place.store.list_faults(Some(place.repo)).await.unwrap();
+    assert_eq!((faults.len(), faults[0].branch.as_str()), (50, "main"));
+    assert_eq!(place.count("select count(*) from dag_fault").await, 4_000);
+    assert_eq!(
+        place
+            .count("select count(*) from dag_fault where commit = (select sha from repo_ref where branch = 'main')")
+            .await,
+        2_000,
+        "those of the followed branch stay"
+    );
+    let repo = place.store.repo_summary(place.repo).await.unwrap().shown;
+    assert_eq!(repo.faults, 4_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_to_other_branches_add_a_bounded_number_of_dags() {
+    let place = Place::new().await;
+    place
+        .sql(
+            "insert into dag (id, repo, name, path, created_at)
+             select gen_random_uuid(), (select id from repo), 'junk-' || n, 'dags/junk.yaml', now()
+             from generate_series(1, 1999) n",
+        )
+        .await;
+    let other = |before, after, names: &[&str]| {
+        let dags = names.iter().map(|name| file(&chain(name, 1))).collect();
+        let mut seen = push(before, after, dags);
+        seen.branch = "dev".into();
+        seen.is_followed = false;
+        seen
+    };
+    assert_eq!(
+        recorded(&place, other(None, '1', &["a", "b"])).await,
+        (1, 1)
+    );
+    let faults = place.store.list_faults(None).await.unwrap();
+    assert_eq!(faults[0].path, "dags/b.yaml");
+    let message = faults[0].diagnostics.to_string();
+    assert!(message.contains("has 2000 DAGs"), "{message}");
+    assert_eq!(
+        recorded(&place, other(Some('1'), '2', &["a"])).await,
+        (1, 0),
+        "a DAG that is known goes on"
+    );
+    let seen = push(None, '3', vec![file(&chain("c", 1))]);
+    assert_eq!(
+        recorded(&place, seen).await,
+        (1, 0),
+        "the followed branch has room"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,13 @@ async fn ended_runs(place: &Place, count: usize) {
     }
 }
 
+/// As if the followed branch had the DAGs.
+async fn make_current(place: &Place) {
+    place
+        .sql("update dag set current_version = (select id from dag_version where dag = dag.id)")
+        .await;
+}
+
 /// Ages everything that ended; triggers refuse other changes to such rows.
 async fn age(place: &Place, interval: &'static str) {
     let statement = format!(
@@ -36,6 +43,7 @@ async fn age(place: &Place, interval: &'static str) {
 async fn old_runs_go_but_the_newest_of_each_dag_stay_for_ever() {
     let place = Place::new().await;
     ended_runs(&place, 5).await;
+    make_current(&place).await;
     age(&place, "100 days").await;
     let rule = Retention {
         runs_of_each_dag: 3,
@@ -62,9 +70,58 @@ async fn old_runs_go_but_the_newest_of_each_dag_stay_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dags_that_the_followed_branch_does_not_have_go_after_their_old_runs() {
+    let place = Place::new().await;
+    ended_runs(&place, 2).await;
+    place.dag(&chain("young", 1)).await;
+    place
+        .sql("update dag set created_at = now() - interval '100 days' where name = 'a'")
+        .await;
+    let rule = Retention::default();
+    place.store.prune(&rule, false).await.unwrap();
+    assert_eq!(place.count("select count(*) from dag").await, 2);
+    age(&place, "100 days").await;
+    assert_eq!(place.store.prune(&rule, false).await.unwrap().runs, 2);
+    assert_eq!(place.text("select name from dag").await, "young");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_that_are_gone_and_refused_causes_go() {
+    let place = Place::new().await;
+    place.dag(&chain("a", 1)).await;
+    place
+        .sql(
+            "insert into repo_ref (repo, branch, sha, generation, moved_at)
+             select id, branch, sha, 2, now() - interval '1 day' from repo, (values
+                ('here', 'abc'), ('gone', null), ('has-a-cause', null)) b (branch, sha);
+             insert into cause (id, key, dag, kind, detail, commit, summary, branch, recorded_at, refused)
+             select gen_random_uuid(), 'k' || n, (select id from dag), 'push', '{}', 'abc', '', 'has-a-cause',
+                now() - n * interval '100 days', 'paused' from generate_series(0, 1) n",
+        )
+        .await;
+    place
+        .store
+        .prune(&Retention::default(), false)
+        .await
+        .unwrap();
+    assert_eq!(
+        place
+            .text("select string_agg(branch, ' ' order by branch) from repo_ref")
+            .await,
+        "has-a-cause here",
+        "its next push has another key than its last one"
+    );
+    assert_eq!(
+        place.text("select string_agg(key, ' ') from cause").await,
+        "k0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_counts_what_goes() {
     let place = Place::new().await;
     ended_runs(&place, 5).await;
+    make_current(&place).await;
     age(&place, "100 days").await;
     let rule = Retention {
         runs_of_each_dag: 3,

@@ -64,6 +64,13 @@ pub(crate) fn show(repo: &RepoDetail, screen: Screen) -> String {
         text.push_str(&format!("\n{}", dag::list(&repo.dag_list, screen)));
     }
     text.push_str(&faults(&repo.fault_list));
+    let more = u64::from(repo.repo.faults).saturating_sub(repo.fault_list.len() as u64);
+    if more > 0 && !repo.fault_list.is_empty() {
+        text.push_str(&format!(
+            "\nand {} with faults\n",
+            counted(more, "more file")
+        ));
+    }
     text
 }
 
