@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
 use tracing::error;
 use trainyard_core::dag::Dag;
-use trainyard_core::measure::in_bytes;
+use trainyard_core::measure::in_units;
 use trainyard_core::name::DagName;
 use trainyard_dagfile::{Entry, Outside};
 use trainyard_forge::DagFileText;
@@ -206,8 +206,8 @@ impl DagReader {
             let why = format!(
                 "its DAG takes {}, and the DAGs of one commit may take {} together: the length of all texts, with \
                  aliases and the variables of the DAG once for each stage; make its stages or their texts fewer",
-                in_bytes(bytes as u64),
-                in_bytes(MEMORY as u64)
+                in_units(bytes as u64),
+                in_units(MEMORY as u64)
             );
             return Ok(spent.unread(path, why));
         }
