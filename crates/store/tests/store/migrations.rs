@@ -82,6 +82,7 @@ const SAMPLES: &[(i64, &str)] = &[
     ),
     (20_261_129_220_001, ""),
     (20_261_129_220_002, ""),
+    (20_261_129_230_001, ""),
 ];
 
 /// A database that was in use after each of the migrations.
