@@ -70,6 +70,8 @@ impl Topics {
     #[must_use]
     pub fn follow(&self, topic: Topic) -> Follower {
         let mut followed = self.lock();
+        // Two followers that end at the same moment leave their topic to the next one.
+        followed.retain(|_, sender| sender.receiver_count() > 0);
         let sender = followed
             .entry(topic)
             .or_insert_with(|| watch::Sender::new(()));
