@@ -153,14 +153,17 @@ fn branches(player: &mut Player<'_>, name: &str) {
     player.until_sql("the end of a branch", &there, "0");
 }
 
-/// A DAG comes, goes again, and is removed.
+/// Two DAGs come and go again. One is removed; the other one is left to retention, which removes it in the next play.
 fn a_dag_goes(player: &mut Player<'_>, name: &str) {
     let gone = format!("gone-{name}");
-    let file = format!("dags/{gone}.yaml");
+    let files = [&gone, &format!("left-{name}")].map(|dag| format!("dags/{dag}.yaml"));
     let text = format!("stages: {{only: {{image: \"{IMAGE}\", run: \"true\"}}}}\n");
-    player.fleet.remote.push("main", &[(&file, &text)]);
+    let texts = files.each_ref().map(|file| (file.as_str(), text.as_str()));
+    player.fleet.remote.push("main", &texts);
     player.call(&["repo", "sync", REPO], "", "");
-    std::fs::remove_file(player.fleet.remote.tree().join(&file)).unwrap();
+    for file in &files {
+        std::fs::remove_file(player.fleet.remote.tree().join(file)).unwrap();
+    }
     player.fleet.remote.push("main", &[]);
     player.call(&["repo", "sync", REPO], "", "");
     player.call(&["dag", "remove", &dag(&gone), "--yes"], "", "there is no");

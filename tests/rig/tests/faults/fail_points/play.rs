@@ -43,6 +43,7 @@ const OUT_OF_REACH: u32 = 4;
 const AGE: &str = "set session_replication_role = replica;
     update run set finished_at = finished_at - interval '1 day' where finished_at is not null;
     update delivery set received_at = received_at - interval '1 day' where processed_at is not null;
+    update dag set created_at = created_at - interval '1 day';
     update dag_version set created_at = created_at - interval '1 day';
     update dag_fault set found_at = found_at - interval '1 day';
     update audit set at = at - interval '1 day';

@@ -71,7 +71,7 @@ fn files(witness: &Witness, fetched: &str) -> Vec<(String, String)> {
             one(
                 "concurrency: {limit: 1, overlap: queue}\n",
                 "outputs: {own: own}, ",
-                "head -c 16 /dev/urandom > $OUTPUTS/own",
+                "echo alone; head -c 16 /dev/urandom > $OUTPUTS/own",
             ),
         ),
         (
