@@ -15,7 +15,6 @@ mod deliveries;
 mod error;
 mod follow;
 mod health;
-
 mod mirrored;
 mod names;
 mod quarantine;

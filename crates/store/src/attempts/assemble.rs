@@ -41,8 +41,8 @@ pub struct Claim {
     pub adopted: Option<Adopted>,
 }
 
-/// Assembles claims that are committed, and announces them to viewers. A run that cannot be read is quarantined; its claimed attempts are given
-/// back, unless their program may have started.
+/// Assembles claims that are committed, and announces them to viewers. A run that cannot be read is quarantined; its
+/// claimed attempts are released, unless their program may have started.
 pub(crate) async fn assemble(core: &Arc<Core>, rows: Vec<ClaimedRow>) -> Result<Vec<Claim>> {
     if rows.is_empty() {
         return Ok(Vec::new());

@@ -61,38 +61,28 @@ pub const ATTEMPTS_ADOPTED: DaemonMetric = metric(
     "Attempts adopted because no daemon held them any more, including this daemon's own after a restart",
 );
 
+/// How attempts and runs end.
+const ENDS: &[&str] = &[
+    "succeeded",
+    "failed",
+    "errored",
+    "timed_out",
+    "cancelled",
+    "lost",
+];
+
 /// Attempts whose end was recorded.
 pub const ATTEMPTS_FINISHED: DaemonMetric = labelled(
     "trainyard_attempts_finished_total",
     Kind::Counter,
-    (
-        "outcome",
-        &[
-            "succeeded",
-            "failed",
-            "errored",
-            "timed_out",
-            "cancelled",
-            "lost",
-        ],
-    ),
+    ("outcome", ENDS),
     "Attempts whose end was recorded; `lost` are those whose end cannot be proved",
 );
 
 pub const RUNS_FINISHED: DaemonMetric = labelled(
     "trainyard_runs_finished_total",
     Kind::Counter,
-    (
-        "state",
-        &[
-            "succeeded",
-            "failed",
-            "errored",
-            "timed_out",
-            "cancelled",
-            "lost",
-        ],
-    ),
+    ("state", ENDS),
     "Runs that ended, by state",
 );
 
