@@ -17,8 +17,8 @@ use crate::access::audit::{self, Audited};
 use crate::db::error::Result;
 use crate::store::Store;
 
-/// How long rows are kept that nothing uses: DAG versions, faults, branches that are gone. Each commit has a version of each DAG file, changed or not; git
-/// keeps their texts.
+/// How long rows are kept that nothing uses: DAG versions, faults, branches that are gone. Each commit has a version of
+/// each DAG file, changed or not; git keeps their texts.
 const UNUSED_FOR: Duration = Duration::from_secs(3600);
 
 /// How many rows one transaction deletes: few enough that other transactions do not wait for it.
